@@ -38,13 +38,15 @@ export function parseTrustDomainOrId(text: string): TrustDomain {
 }
 
 /** Checks a path: empty, or segments that each begin with a slash. */
-export function validatePath(path: string): void {
+function validatePath(path: string): void {
   if (path === "") return;
   if (!path.startsWith("/")) throw invalidArgument("path must have a leading slash");
-  for (const segment of path.slice(1).split("/")) {
+  const segments = path.slice(1).split("/");
+  for (const [index, segment] of segments.entries()) {
     if (segment === "") {
+      const last = index === segments.length - 1;
       throw invalidArgument(
-        path.endsWith("/") ? "path cannot have a trailing slash" : "path cannot contain empty segments",
+        last ? "path cannot have a trailing slash" : "path cannot contain empty segments",
       );
     }
     if (segment === "." || segment === "..") throw invalidArgument("path cannot contain dot segments");

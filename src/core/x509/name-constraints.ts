@@ -1,0 +1,73 @@
+/** Name constraints of CAs for URI and DNS names (RFC 5280, 4.2.1.10; X509-SVID standard, section 4.2). */
+import { asciiText, constructed, DerReader, readOnly, tags } from "./der.ts";
+import { generalNameTags } from "./extensions.ts";
+
+interface Subtrees {
+  readonly uris: readonly string[];
+  readonly dnsNames: readonly string[];
+}
+
+export interface NameConstraints {
+  readonly permitted: Subtrees;
+  readonly excluded: Subtrees;
+  /** Whether there is a constraint on names of another type, which nobody here checks. */
+  readonly hasOthers: boolean;
+}
+
+/** @throws SpireError INVALID_ARGUMENT */
+export function readNameConstraints(value: Uint8Array): NameConstraints {
+  const reader = new DerReader(readOnly(value).content);
+  const permitted = readSubtrees(reader.optional(constructed(0))?.content);
+  const excluded = readSubtrees(reader.optional(constructed(1))?.content);
+  reader.end();
+  return { permitted, excluded, hasOthers: permitted.hasOthers || excluded.hasOthers };
+}
+
+function readSubtrees(content: Uint8Array = new Uint8Array()): Subtrees & { hasOthers: boolean } {
+  const uris: string[] = [];
+  const dnsNames: string[] = [];
+  let hasOthers = false;
+  for (const list = new DerReader(content); !list.done; ) {
+    const subtree = new DerReader(list.read(tags.sequence).content);
+    const base = subtree.next();
+    // RFC 5280 wants minimum and maximum left out; with them, the subtree isn't understood.
+    if (!subtree.done) hasOthers = true;
+    else if (base.tag === generalNameTags.uri) uris.push(asciiText(base.content));
+    else if (base.tag === generalNameTags.dns) dnsNames.push(asciiText(base.content));
+    else hasOthers = true;
+  }
+  return { uris, dnsNames, hasOthers };
+}
+
+/** The first name that the constraints forbid; undefined when there is none. */
+export function findForbiddenName(
+  { permitted, excluded }: NameConstraints,
+  names: { readonly uris: readonly string[]; readonly dnsNames: readonly string[] },
+): string | undefined {
+  return (
+    names.uris.find((uri) => !allows(permitted.uris, excluded.uris, hostOf(uri), matchesHost)) ??
+    names.dnsNames.find((name) => !allows(permitted.dnsNames, excluded.dnsNames, name, matchesDomain))
+  );
+}
+
+function allows(
+  permitted: readonly string[],
+  excluded: readonly string[],
+  name: string,
+  matches: (name: string, constraint: string) => boolean,
+): boolean {
+  const meets = (constraint: string) => matches(name.toLowerCase(), constraint.toLowerCase());
+  return (permitted.length === 0 || permitted.some(meets)) && !excluded.some(meets);
+}
+
+const hostOf = (uri: string): string => /^[^:/?#]+:\/\/(?:[^@/?#]*@)?([^:/?#]*)/.exec(uri)?.[1] ?? "";
+
+/** With a leading dot any host below it, else that host alone. */
+const matchesHost = (host: string, constraint: string): boolean =>
+  constraint.startsWith(".") ? host.endsWith(constraint) : constraint === "" || host === constraint;
+
+/** The name itself and any below it. */
+const matchesDomain = (name: string, constraint: string): boolean =>
+  constraint === "" ||
+  name === constraint ||
+  name.endsWith(constraint.startsWith(".") ? constraint : `.${constraint}`);

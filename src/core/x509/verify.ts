@@ -1,0 +1,201 @@
+/** Verifies chains of X509-SVIDs against a trust bundle (X509-SVID standard, section 5; RFC 5280, section 6). */
+import { SpireError } from "../errors.ts";
+import { parseSpiffeId, pathOf, type SpiffeId, trustDomainOf } from "../spiffe-id.ts";
+import type { TrustBundle, X509Authority } from "../trust-bundle.ts";
+import { verifySignature } from "./algorithms.ts";
+import { type Certificate, parseCertificate, publicKeyOf } from "./certificate.ts";
+import { keyUsages } from "./extensions.ts";
+import { findForbiddenName } from "./name-constraints.ts";
+
+export interface VerifiedSvid {
+  readonly id: SpiffeId;
+  /** The leaf. */
+  readonly certificate: Certificate;
+}
+
+/** Bounds the work that a hostile chain can cause: signatures checked, and depth of a path. */
+const mostSignatureChecks = 100;
+const longestPath = 10;
+const longestChain = 32;
+
+const refuse = (reason: string, cause?: unknown): SpireError =>
+  new SpireError("UNAUTHENTICATED", reason, { cause });
+
+/**
+ * Verifies a chain of DER certificates, leaf first, intermediates in any order.
+ * @throws SpireError UNAUTHENTICATED that says which rule is broken.
+ */
+export function verifySvidChain(
+  chain: readonly Uint8Array[],
+  bundle: Pick<TrustBundle, "x509Authorities" | "trustDomain">,
+  nowSeconds: number,
+): VerifiedSvid {
+  const [leaf, ...intermediates] = parseChain(chain);
+  if (!leaf) throw refuse("no certificate was presented");
+  const id = checkLeaf(leaf);
+  if (trustDomainOf(id) !== bundle.trustDomain) {
+    throw refuse(`"${id}" does not belong to trust domain "${bundle.trustDomain}"`);
+  }
+  const search: Search = {
+    intermediates,
+    roots: rootsOf(bundle.x509Authorities),
+    nowSeconds,
+    checksLeft: mostSignatureChecks,
+    problem: undefined,
+  };
+  checkUsable(leaf, nowSeconds);
+  if (!findPath(leaf, [leaf], search)) {
+    throw refuse(search.problem ?? "certificate is signed by an unknown authority");
+  }
+  return { id, certificate: leaf };
+}
+
+/**
+ * The SPIFFE ID of a leaf: its only URI name.
+ * @throws SpireError UNAUTHENTICATED when there is none, more than one, or one that is no SPIFFE ID.
+ */
+export function parseSvidId(certificate: Certificate): SpiffeId {
+  const [uri, ...others] = certificate.uris;
+  if (uri === undefined) throw refuse("certificate contains no URI SAN");
+  if (others.length > 0) throw refuse("certificate contains more than one URI SAN");
+  try {
+    return parseSpiffeId(uri);
+  } catch (cause) {
+    throw refuse(`certificate contains an invalid SPIFFE ID: ${SpireError.from(cause).message}`, cause);
+  }
+}
+
+function parseChain(chain: readonly Uint8Array[]): Certificate[] {
+  if (chain.length > longestChain) throw refuse(`certificate chain is longer than ${longestChain}`);
+  try {
+    return chain.map(parseCertificate);
+  } catch (cause) {
+    throw refuse("certificate chain is malformed", cause);
+  }
+}
+
+/** Section 5.2. */
+function checkLeaf(leaf: Certificate): SpiffeId {
+  const id = parseSvidId(leaf);
+  if (pathOf(id) === "") throw refuse("leaf certificate has a SPIFFE ID without a path");
+  if (leaf.isCa) throw refuse("leaf certificate has the CA flag set");
+  const usage = leaf.keyUsage ?? 0;
+  if (usage & keyUsages.keyCertSign) throw refuse("leaf certificate has key usage keyCertSign");
+  if (usage & keyUsages.cRLSign) throw refuse("leaf certificate has key usage cRLSign");
+  return id;
+}
+
+interface Search {
+  readonly intermediates: readonly Certificate[];
+  readonly roots: ReadonlyMap<string, readonly Certificate[]>;
+  readonly nowSeconds: number;
+  checksLeft: number;
+  /** Why the most promising candidate was no issuer; told when no other one is. */
+  problem: string | undefined;
+}
+
+/** `path` leads from the leaf to `certificate`. Whether an authority of the bundle ends it. */
+function findPath(certificate: Certificate, path: readonly Certificate[], search: Search): boolean {
+  for (const root of byKeyId(certificate, search.roots.get(nameKey(certificate.issuerDer)) ?? [])) {
+    if (isIssuer(root, certificate, path, search)) return true;
+  }
+  if (path.length >= longestPath) return false;
+  const candidates = search.intermediates.filter(
+    (other) => !path.includes(other) && sameBytes(other.subjectDer, certificate.issuerDer),
+  );
+  for (const candidate of byKeyId(certificate, candidates)) {
+    if (!isIssuer(candidate, certificate, path, search)) continue;
+    if (findPath(candidate, [...path, candidate], search)) return true;
+  }
+  return false;
+}
+
+/** Those whose key identifier is the one asked for come first; it is a hint, the signature decides. */
+function byKeyId(certificate: Certificate, candidates: readonly Certificate[]): readonly Certificate[] {
+  const wanted = certificate.authorityKeyId;
+  if (!wanted || candidates.length < 2) return candidates;
+  const matches = ({ subjectKeyId }: Certificate) =>
+    subjectKeyId !== undefined && sameBytes(subjectKeyId, wanted);
+  return [...candidates.filter(matches), ...candidates.filter((candidate) => !matches(candidate))];
+}
+
+function isIssuer(
+  issuer: Certificate,
+  certificate: Certificate,
+  path: readonly Certificate[],
+  search: Search,
+): boolean {
+  try {
+    checkUsable(issuer, search.nowSeconds);
+    checkAuthority(issuer, path);
+    search.checksLeft -= 1;
+    if (search.checksLeft < 0) throw refuse("certificate chain needs too many signature checks");
+    if (!isSignedBy(certificate, issuer)) throw refuse("certificate has an invalid signature");
+    return true;
+  } catch (caught) {
+    search.problem ??= SpireError.from(caught).message;
+    return false;
+  }
+}
+
+/** What every certificate of a path must fulfil. */
+function checkUsable({ notBefore, notAfter, unhandledCritical }: Certificate, nowSeconds: number): void {
+  if (nowSeconds < notBefore) throw refuse(`certificate is not valid before ${isoTime(notBefore)}`);
+  if (nowSeconds > notAfter) throw refuse(`certificate has expired at ${isoTime(notAfter)}`);
+  if (unhandledCritical.length > 0) {
+    throw refuse(`certificate has an unknown critical extension: ${unhandledCritical.join(", ")}`);
+  }
+}
+
+const isoTime = (seconds: number): string => new Date(seconds * 1000).toISOString().replace(".000", "");
+
+/** RFC 5280, 6.1.3 (b), (c) and 6.1.4 (k) to (n); a missing key usage restricts nothing. */
+function checkAuthority(issuer: Certificate, path: readonly Certificate[]): void {
+  if (!issuer.isCa) throw refuse("certificate is signed by one that is no CA");
+  if (issuer.keyUsage !== undefined && !(issuer.keyUsage & keyUsages.keyCertSign)) {
+    throw refuse("certificate is signed by a CA without key usage keyCertSign");
+  }
+  // The leaf doesn't count, nor do certificates that a CA issued to itself, for instance to change its key.
+  const below = path.slice(1).filter((other) => !sameBytes(other.subjectDer, other.issuerDer)).length;
+  if (issuer.pathLength !== undefined && below > issuer.pathLength) {
+    throw refuse("certificate chain is longer than a CA's path length allows");
+  }
+  const { nameConstraints } = issuer;
+  if (!nameConstraints) return;
+  for (const names of path) {
+    const forbidden = findForbiddenName(nameConstraints, names);
+    if (forbidden !== undefined) throw refuse(`a CA's name constraints forbid "${forbidden}"`);
+  }
+}
+
+const isSignedBy = (certificate: Certificate, issuer: Certificate): boolean =>
+  verifySignature(
+    certificate.signatureAlgorithm,
+    certificate.tbs,
+    publicKeyOf(issuer),
+    certificate.signature,
+  );
+
+const parsedRoots = new WeakMap<readonly X509Authority[], ReadonlyMap<string, readonly Certificate[]>>();
+
+/** A bundle's authorities by subject, parsed once for as long as the bundle lives. */
+function rootsOf(authorities: readonly X509Authority[]): ReadonlyMap<string, readonly Certificate[]> {
+  const known = parsedRoots.get(authorities);
+  if (known) return known;
+  const roots = Map.groupBy(authorities.flatMap(parseAuthority), ({ subjectDer }) => nameKey(subjectDer));
+  parsedRoots.set(authorities, roots);
+  return roots;
+}
+
+/** One that can't be read can't vouch for anything; it must not keep the others from doing so. */
+function parseAuthority({ der }: X509Authority): Certificate[] {
+  try {
+    return [parseCertificate(der)];
+  } catch {
+    return [];
+  }
+}
+
+const nameKey = (nameDer: Uint8Array): string => Buffer.from(nameDer).toString("latin1");
+
+const sameBytes = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
