@@ -1,0 +1,159 @@
+/** Listeners: a Unix socket whose callers are known processes, a TCP port whose callers may show an SVID. */
+import { createServer, type Server, type Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { ServerCredentials } from "@grpc/grpc-js";
+import { SpireError } from "../core/errors.ts";
+import { createPeerReader } from "./peer.ts";
+import { createRpcServer, type RpcOptions, type RpcServer } from "./server.ts";
+import { createServerTlsCredentials, type ServerTls, verifyClient } from "./tls.ts";
+import { listenAtPath } from "./unix-socket.ts";
+
+export interface Listener {
+  /** The socket's path, or `host:port`. */
+  readonly address: string;
+  /** TCP only. */
+  readonly port?: number;
+  /** Accepts no more, lets calls end for `graceMs` (10,000 unless said), then ends them. */
+  close(graceMs?: number): Promise<void>;
+}
+
+export interface UnixOptions extends RpcOptions {
+  readonly path: string;
+  /** Rights of the socket file, such as 0o777. */
+  readonly mode: number;
+  /** Rights of its directory, where that has to be made; 0o755 unless said. */
+  readonly directoryMode?: number;
+}
+
+export interface TlsOptions extends RpcOptions {
+  readonly host: string;
+  /** 0 = any free one. */
+  readonly port: number;
+  readonly tls: ServerTls;
+}
+
+const defaultGraceMs = 10_000;
+const defaultConnectionAgeMs = 180_000;
+/** Finds peers that are gone without a word; a connection that is asked to go may stay for its streams. */
+const defaultKeepaliveMs = 60_000;
+/** Lower than a Unix socket's: each may hold a message of the largest size, and callers may be anonymous. */
+const maxTcpStreams = 250;
+const handshakeMs = 20_000;
+
+/**
+ * Serves on a Unix socket. Each caller's process is read from the kernel when it connects; one in a PID
+ * namespace that can't be seen from here is turned away.
+ * @throws SpireError as `listenAtPath` does.
+ */
+export async function listenUnix(options: UnixOptions): Promise<Listener> {
+  const { path, log } = options;
+  const peers = createPeerReader();
+  const rpc = createRpcServer(options, ServerCredentials.createInsecure());
+  const listener = createServer((socket) => {
+    try {
+      const process = peers.read(socket);
+      socket.once("close", process.release);
+      rpc.identify(socket, { transport: "unix", address: path, process });
+    } catch (error) {
+      log.warn("Connection refused", { error });
+      socket.destroy();
+      return;
+    }
+    rpc.accept(socket);
+  });
+  const removeFile = await listenAtPath(listener, path, options);
+  listener.on("error", (error) => log.error("Listener failed", { error, address: path }));
+  return {
+    address: path,
+    async close(graceMs = defaultGraceMs) {
+      removeFile();
+      await closeBoth(listener, rpc, graceMs);
+    },
+  };
+}
+
+/**
+ * Serves on a TCP port with TLS. A client's certificate is verified once, when its connection opens; one that
+ * doesn't hold ends the connection unanswered, and a client without one is anonymous.
+ * @throws SpireError UNAVAILABLE when the address can't be listened at.
+ */
+export async function listenTls(options: TlsOptions): Promise<Listener> {
+  const { host, port, tls, log, clock = tls.clock } = options;
+  const tlsCredentials = createServerTlsCredentials(tls);
+  const rpc = createRpcServer(
+    {
+      maxConnectionAgeMs: defaultConnectionAgeMs,
+      keepaliveMs: defaultKeepaliveMs,
+      maxStreams: maxTcpStreams,
+      clock,
+      ...options,
+    },
+    tlsCredentials.credentials,
+  );
+  const handshakes = new Map<string, () => void>();
+  rpc.http2Server.on("secureConnection", (socket: unknown) => {
+    if (!(socket instanceof TLSSocket)) return;
+    const address = remoteAddress(socket);
+    handshakes.get(address)?.();
+    try {
+      const svid = verifyClient(socket, tls);
+      rpc.identify(socket, { transport: "tcp", address, ...(svid && { svid }) });
+    } catch (error) {
+      log.warn("Client certificate refused", { error, caller_addr: address });
+      socket.destroy();
+    }
+  });
+  const listener = createServer((socket) => {
+    const address = remoteAddress(socket);
+    const cancelTimer = clock.after(handshakeMs, () => socket.destroy());
+    const done = () => {
+      cancelTimer();
+      handshakes.delete(address);
+    };
+    handshakes.set(address, done);
+    socket.once("close", done);
+    socket.setNoDelay(true);
+    rpc.accept(socket);
+  });
+  const bound = await listenAtPort(listener, host, port);
+  listener.on("error", (error) => log.error("Listener failed", { error, address: bound.address }));
+  return {
+    ...bound,
+    async close(graceMs = defaultGraceMs) {
+      tlsCredentials.close();
+      await closeBoth(listener, rpc, graceMs);
+    },
+  };
+}
+
+async function closeBoth(listener: Server, rpc: RpcServer, graceMs: number): Promise<void> {
+  listener.close();
+  await rpc.close(graceMs);
+}
+
+function listenAtPort(
+  listener: Server,
+  host: string,
+  port: number,
+): Promise<{ address: string; port: number }> {
+  return new Promise((resolve, reject) => {
+    const failed = (cause: Error) => {
+      const reason = `could not listen at ${joinAddress(host, port)}: ${cause.message}`;
+      reject(new SpireError("UNAVAILABLE", reason, { cause }));
+    };
+    listener.once("error", failed);
+    listener.listen({ host, port }, () => {
+      listener.off("error", failed);
+      const address = listener.address();
+      const boundPort = typeof address === "object" && address !== null ? address.port : port;
+      resolve({ address: joinAddress(host, boundPort), port: boundPort });
+    });
+  });
+}
+
+const remoteAddress = (socket: Socket): string =>
+  joinAddress(socket.remoteAddress ?? "", socket.remotePort ?? 0);
+
+/** `host:port`, with brackets around an IPv6 address (RFC 3986, section 3.2.2). */
+const joinAddress = (host: string, port: number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;

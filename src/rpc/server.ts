@@ -1,0 +1,123 @@
+/** A gRPC server that is handed its connections, with the caller of each. */
+import type { Http2Server, Http2Session } from "node:http2";
+import type { Socket } from "node:net";
+import { Server, type ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
+import { type Clock, sleep, systemClock } from "../core/clock.ts";
+import { SpireError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import { type BeforeCall, createDispatcher, type ObserveCall } from "./calls.ts";
+import type { BoundService, Caller } from "./service.ts";
+
+export interface RpcOptions {
+  readonly services: readonly BoundService[];
+  readonly log: Logger;
+  readonly before?: BeforeCall;
+  readonly observe?: ObserveCall;
+  /** 4 MiB unless said; a larger request is refused with RESOURCE_EXHAUSTED. */
+  readonly maxMessageBytes?: number;
+  /** Age in ms at which a connection is asked to go (GOAWAY); calls on it end normally. */
+  readonly maxConnectionAgeMs?: number;
+  /** Silence in ms after which the other side is asked for a sign of life; never, unless said. */
+  readonly keepaliveMs?: number;
+  /** Calls that one connection may have open at a time. */
+  readonly maxStreams?: number;
+  readonly clock?: Clock;
+}
+
+const defaultMaxMessageBytes = 4 * 1024 * 1024;
+const defaultMaxStreams = 1_000;
+
+/** For the answers of calls that are cut off to reach clients that listen. */
+const lastWordsMs = 100;
+
+export interface RpcServer {
+  readonly http2Server: Http2Server;
+  /** Serves an accepted connection. */
+  accept(socket: Socket): void;
+  /** Names the caller of a connection, before its first call. */
+  identify(socket: object, caller: Caller): void;
+  /** Lets calls end for up to `graceMs` ms, then ends every connection. */
+  close(graceMs: number): Promise<void>;
+}
+
+export function createRpcServer(options: RpcOptions, credentials: ServerCredentials): RpcServer {
+  const { log, clock = systemClock } = options;
+  const callerKey = Symbol("caller");
+  const callers = new WeakMap<object, Caller>();
+  const connections = new Set<Socket>();
+  const sessions = new Set<Http2Session>();
+
+  /** The HTTP/2 session hands out a stand-in for its socket, which passes reads on, so no map finds it. */
+  function callerOf(session: object): Caller | undefined {
+    const known = callers.get(session);
+    if (known) return known;
+    const socket: unknown = Reflect.get(session, "socket");
+    const caller: unknown =
+      typeof socket === "object" && socket !== null ? Reflect.get(socket, callerKey) : undefined;
+    if (caller) callers.set(session, caller as Caller);
+    return callers.get(session);
+  }
+
+  const dispatcher = createDispatcher({ ...options, callerOf });
+  const server = new Server({ ...serverOptions(options), interceptors: [dispatcher.interceptor] });
+  dispatcher.register(server);
+  const injector = server.createConnectionInjector(credentials);
+  const http2Server = http2ServerOf(server);
+  http2Server.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+  });
+  for (const event of ["error", "sessionError", "tlsClientError"]) {
+    http2Server.on(event, (error: unknown) => log.debug("Connection failed", { error }));
+  }
+
+  return {
+    http2Server,
+    identify(socket, caller) {
+      Reflect.set(socket, callerKey, caller);
+    },
+    accept(socket) {
+      connections.add(socket);
+      socket.once("close", () => connections.delete(socket));
+      // The HTTP/2 layer acts on errors; without a listener they would end the process.
+      socket.on("error", (error) => log.debug("Connection failed", { error }));
+      injector.injectConnection(socket);
+    },
+    async close(graceMs) {
+      dispatcher.endCalls("streams");
+      for (const session of sessions) session.close();
+      if (graceMs > 0) await Promise.race([allClosed(sessions), sleep(clock, graceMs)]);
+      dispatcher.endCalls("all");
+      if (graceMs > 0) await Promise.race([allClosed(sessions), sleep(clock, lastWordsMs)]);
+      for (const session of sessions) session.destroy();
+      for (const socket of connections) socket.destroy();
+      server.forceShutdown();
+    },
+  };
+}
+
+async function allClosed(sessions: ReadonlySet<Http2Session>): Promise<void> {
+  await Promise.all([...sessions].map((session) => new Promise((resolve) => session.once("close", resolve))));
+}
+
+function serverOptions(options: RpcOptions): ServerOptions {
+  const { maxMessageBytes = defaultMaxMessageBytes, maxStreams = defaultMaxStreams } = options;
+  const { maxConnectionAgeMs, keepaliveMs } = options;
+  return {
+    "grpc.enable_channelz": 0,
+    "grpc.max_receive_message_length": maxMessageBytes,
+    "grpc.max_concurrent_streams": maxStreams,
+    ...(keepaliveMs !== undefined && { "grpc.keepalive_time_ms": keepaliveMs }),
+    ...(maxConnectionAgeMs !== undefined && { "grpc.max_connection_age_ms": maxConnectionAgeMs }),
+  };
+}
+
+/** grpc-js keeps the HTTP/2 server of an injector to itself; its events are needed here. */
+function http2ServerOf(server: Server): Http2Server {
+  const servers: unknown = Reflect.get(server, "http2Servers");
+  const [http2Server] = servers instanceof Map ? servers.keys() : [];
+  if (typeof http2Server?.on !== "function") {
+    throw new SpireError("INTERNAL", "the HTTP/2 server is not where this version of grpc-js keeps it");
+  }
+  return http2Server;
+}
