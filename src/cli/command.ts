@@ -1,0 +1,207 @@
+/** What a command is, the tree that commands hang in, and how both meet the user: help, errors, exit codes. */
+import { type CommandDef, defineCommand, runCommand } from "citty";
+import { SpireError } from "../core/errors.ts";
+import {
+  FlagError,
+  type Flags,
+  type FlagValues,
+  HelpRequested,
+  nearest,
+  parseFlags,
+  usageOf,
+} from "./flags.ts";
+
+/** Everything of its process that a command touches. */
+export interface Terminal {
+  /** Standard output, as it is: lines bring their own end. */
+  out(text: string): void;
+  err(text: string): void;
+  /** Standard input to its end. */
+  readInput(): Promise<string>;
+  /** Resolves when the process is asked to end (SIGINT, SIGTERM). */
+  untilStopped(): Promise<void>;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** One run of a command: its flags, what follows them, and where it prints. */
+export interface Invocation<F extends Flags> {
+  readonly flags: FlagValues<F>;
+  /** Names of the flags that were given. */
+  readonly given: ReadonlySet<string>;
+  /** Arguments after the flags. */
+  readonly rest: readonly string[];
+  readonly terminal: Terminal;
+}
+
+export interface CommandSpec<F extends Flags> {
+  /** As usage text calls it, such as `entry create`. */
+  readonly name: string;
+  /** One sentence. */
+  readonly summary: string;
+  /** A command line that works, without the program's name. */
+  readonly example: string;
+  readonly flags: F;
+  /** Before the message of an error; `Error: ` unless said. */
+  readonly errorPrefix?: string;
+  /** SPIRE's agent prints what is wrong with a flag once more after the usage. */
+  readonly repeatsFlagError?: boolean;
+  /** Resolves to the exit code; nothing = 0. Throws to exit with 1 and the error's message. */
+  readonly run: (invocation: Invocation<F>) => Promise<number | undefined>;
+}
+
+/** A command with its flags' types closed over. */
+export interface Command {
+  readonly name: string;
+  /** `calledAs` is the program's name, for examples. @returns the exit code. Never throws. */
+  execute(args: readonly string[], terminal: Terminal, calledAs: string): Promise<number>;
+}
+
+export function command<F extends Flags>(spec: CommandSpec<F>): Command {
+  const usage = usageOf(spec.name, spec.flags);
+  return {
+    name: spec.name,
+    async execute(args, terminal, calledAs) {
+      try {
+        const { values, given, rest } = parseFlags(spec.flags, args);
+        return (await spec.run({ flags: values, given, rest, terminal })) ?? 0;
+      } catch (error) {
+        if (error instanceof HelpRequested) {
+          terminal.err(`${usage}\n${spec.summary}.\n\nExample:\n  ${calledAs} ${spec.example}\n`);
+          return 0;
+        }
+        if (error instanceof FlagError) {
+          terminal.err(`${error.message}\n${error.hint ? `${error.hint}\n` : ""}${usage}`);
+          if (spec.repeatsFlagError) terminal.err(`${error.message}\n`);
+          return 1;
+        }
+        terminal.err(`${spec.errorPrefix ?? "Error: "}${describeError(error)}\n`);
+        return 1;
+      }
+    },
+  };
+}
+
+/** A defect of ours keeps its stack: whoever reports it has nothing else. */
+function describeError(error: unknown): string {
+  if (error instanceof SpireError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+/** A command of the tree, loaded when it is run. */
+export interface Leaf {
+  readonly summary: string;
+  readonly load: () => Promise<Command>;
+}
+
+/** Commands below a word; `main` runs when none of them is named. */
+export interface Group {
+  readonly summary: string;
+  readonly commands: Readonly<Record<string, Leaf | Group>>;
+  readonly main?: Leaf;
+  /** A program of its own (`spire server` is `spire-server`): its commands' examples begin with it. */
+  readonly isProgram?: boolean;
+}
+
+export interface Program {
+  /** As it was called, such as `spire-server`. */
+  readonly name: string;
+  readonly version: string;
+  readonly tree: Group;
+}
+
+const helpFlags: readonly string[] = ["-h", "-help", "--help"];
+const versionFlags: readonly string[] = ["-v", "-version", "--version"];
+
+/** SPIRE's code for a program that was given no command it knows. */
+const unknownCommand = 127;
+
+/** Runs what the arguments (without the program) name. @returns the exit code. */
+export async function runProgram(
+  program: Program,
+  args: readonly string[],
+  terminal: Terminal,
+): Promise<number> {
+  const [first = ""] = args;
+  if (versionFlags.includes(first)) {
+    terminal.err(`${program.version}\n`);
+    return 0;
+  }
+  let exitCode = 0;
+  const exit = (code: number) => {
+    exitCode = code;
+  };
+  const root = cittyGroup(program.tree, { calledAs: program.name, isRoot: true, terminal, exit });
+  await runCommand(root, { rawArgs: [...args] });
+  return exitCode;
+}
+
+interface Context {
+  /** The program's name, and the word that selects it within `spire`. */
+  readonly calledAs: string;
+  /** Whether the group at hand is a whole program. */
+  readonly isRoot: boolean;
+  readonly terminal: Terminal;
+  readonly exit: (code: number) => void;
+}
+
+/** citty drops what a subcommand returns, so each leaf reports its own exit code. */
+function cittyLeaf(leaf: Leaf, context: Context): CommandDef {
+  return defineCommand({
+    meta: { description: leaf.summary },
+    async run({ rawArgs }) {
+      const loaded = await leaf.load();
+      context.exit(await loaded.execute(rawArgs, context.terminal, context.calledAs));
+    },
+  });
+}
+
+/**
+ * Only the first word may name a subcommand (citty would look past flags and take a flag's value for one), so a
+ * group passes its children on to citty only after it has seen that word.
+ */
+function cittyGroup(group: Group, context: Context): CommandDef {
+  return defineCommand({
+    meta: { description: group.summary },
+    async run({ rawArgs }) {
+      const [word = "", ...rest] = rawArgs;
+      const child = Object.hasOwn(group.commands, word) ? group.commands[word] : undefined;
+      if (child) {
+        const def =
+          "load" in child ? cittyLeaf(child, context) : cittyGroup(child, below(context, word, child));
+        await runCommand(def, { rawArgs: rest });
+      } else if (group.main) {
+        await runCommand(cittyLeaf(group.main, context), { rawArgs });
+      } else {
+        context.exit(refuse(group, word, context));
+      }
+    },
+  });
+}
+
+function below(context: Context, word: string, group: Group): Context {
+  if (!group.isProgram) return { ...context, isRoot: false };
+  return { ...context, isRoot: true, calledAs: `${context.calledAs} ${word}` };
+}
+
+/** Says what there is to call. @returns the exit code. */
+function refuse(group: Group, word: string, { isRoot, calledAs, terminal }: Context): number {
+  const near = word.startsWith("-") ? undefined : nearest(word, Object.keys(group.commands));
+  if (near) terminal.err(`unknown command ${word}, did you mean ${near}?\n`);
+  terminal.err(isRoot ? programUsage(group, calledAs) : groupUsage(group));
+  if (helpFlags.includes(word)) return 0;
+  return isRoot ? unknownCommand : 1;
+}
+
+function programUsage(group: Group, name: string): string {
+  return `Usage: ${name} [--version] [--help] <command> [<args>]\n\nAvailable commands are:\n${listed(group)}\n\n`;
+}
+
+function groupUsage(group: Group): string {
+  return `This command is accessed by using one of the subcommands below.\n\nSubcommands:\n${listed(group)}`;
+}
+
+function listed(group: Group): string {
+  const names = Object.keys(group.commands).sort();
+  const width = Math.max(...names.map((name) => name.length));
+  return names.map((name) => `    ${name.padEnd(width)}  ${group.commands[name]?.summary ?? ""}\n`).join("");
+}

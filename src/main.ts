@@ -1,0 +1,238 @@
+/** The command tree, and the programs that the binary can be called as. Every command is loaded when it is run. */
+import { version } from "../package.json";
+import type { Group } from "./cli/command.ts";
+import { type Programs, runProcess } from "./cli/process.ts";
+
+const server: Group = {
+  summary: "The SPIFFE server",
+  isProgram: true,
+  commands: {
+    run: {
+      summary: "Runs the server",
+      load: async () => {
+        const [{ runServer }, { serveServer }] = await Promise.all([
+          import("./cli/run-server.ts"),
+          import("./modes/run.ts"),
+        ]);
+        return runServer(serveServer);
+      },
+    },
+    healthcheck: {
+      summary: "Determines server health status",
+      load: async () => (await import("./cli/healthcheck.ts")).serverHealthcheck,
+    },
+    entry: {
+      summary: "Registration entries",
+      commands: {
+        create: {
+          summary: "Creates registration entries",
+          load: async () => (await import("./cli/entry.ts")).entryCreate,
+        },
+        show: {
+          summary: "Displays configured registration entries",
+          load: async () => (await import("./cli/entry.ts")).entryShow,
+        },
+        update: {
+          summary: "Updates registration entries",
+          load: async () => (await import("./cli/entry.ts")).entryUpdate,
+        },
+        count: {
+          summary: "Counts registration entries",
+          load: async () => (await import("./cli/entry.ts")).entryCount,
+        },
+        delete: {
+          summary: "Deletes registration entries",
+          load: async () => (await import("./cli/entry.ts")).entryDelete,
+        },
+      },
+    },
+    agent: {
+      summary: "Attested agents",
+      commands: {
+        list: {
+          summary: "Lists attested agents and their SPIFFE IDs",
+          load: async () => (await import("./cli/agent.ts")).agentList,
+        },
+        show: {
+          summary: "Shows the details of an attested agent",
+          load: async () => (await import("./cli/agent.ts")).agentShow,
+        },
+        count: {
+          summary: "Counts attested agents",
+          load: async () => (await import("./cli/agent.ts")).agentCount,
+        },
+        ban: {
+          summary: "Bans an attested agent",
+          load: async () => (await import("./cli/agent.ts")).agentBan,
+        },
+        evict: {
+          summary: "Evicts an attested agent",
+          load: async () => (await import("./cli/agent.ts")).agentEvict,
+        },
+        purge: {
+          summary: "Evicts expired agents",
+          load: async () => (await import("./cli/agent.ts")).agentPurge,
+        },
+      },
+    },
+    bundle: {
+      summary: "Trust bundles",
+      commands: {
+        show: {
+          summary: "Prints the server's own trust bundle",
+          load: async () => (await import("./cli/bundle.ts")).bundleShow,
+        },
+        list: {
+          summary: "Lists federated bundles",
+          load: async () => (await import("./cli/bundle.ts")).bundleList,
+        },
+        set: {
+          summary: "Creates or replaces a federated bundle",
+          load: async () => (await import("./cli/bundle.ts")).bundleSet,
+        },
+        delete: {
+          summary: "Deletes a federated bundle",
+          load: async () => (await import("./cli/bundle.ts")).bundleDelete,
+        },
+        count: { summary: "Counts bundles", load: async () => (await import("./cli/bundle.ts")).bundleCount },
+      },
+    },
+    token: {
+      summary: "Join tokens",
+      commands: {
+        generate: {
+          summary: "Generates a join token",
+          load: async () => (await import("./cli/token.ts")).tokenGenerate,
+        },
+      },
+    },
+    x509: {
+      summary: "X.509-SVIDs without an entry",
+      commands: {
+        mint: { summary: "Mints an X.509-SVID", load: async () => (await import("./cli/x509.ts")).x509Mint },
+      },
+    },
+    jwt: {
+      summary: "JWT-SVIDs without an entry",
+      commands: {
+        mint: { summary: "Mints a JWT-SVID", load: async () => (await import("./cli/jwt.ts")).jwtMint },
+      },
+    },
+    debug: {
+      summary: "Facts about the running server",
+      commands: {
+        getinfo: {
+          summary: "Shows debug information",
+          load: async () => (await import("./cli/debug.ts")).serverDebugGetInfo,
+        },
+      },
+    },
+  },
+};
+
+const agent: Group = {
+  summary: "The SPIFFE agent",
+  isProgram: true,
+  commands: {
+    run: {
+      summary: "Runs the agent",
+      load: async () => {
+        const [{ runAgent }, { serveAgent }] = await Promise.all([
+          import("./cli/run-agent.ts"),
+          import("./modes/run.ts"),
+        ]);
+        return runAgent(serveAgent);
+      },
+    },
+    healthcheck: {
+      summary: "Determines agent health status",
+      load: async () => (await import("./cli/healthcheck.ts")).agentHealthcheck,
+    },
+    api: {
+      summary: "The Workload API",
+      commands: {
+        fetch: {
+          summary: "Fetches SVIDs from the Workload API; X.509-SVIDs unless said",
+          commands: {
+            x509: {
+              summary: "Fetches X.509-SVIDs",
+              load: async () => (await import("./cli/api.ts")).fetchX509,
+            },
+            jwt: { summary: "Fetches a JWT-SVID", load: async () => (await import("./cli/api.ts")).fetchJwt },
+          },
+          main: {
+            summary: "Fetches X.509-SVIDs",
+            load: async () => (await import("./cli/api.ts")).fetchX509,
+          },
+        },
+        validate: {
+          summary: "Validates SVIDs",
+          commands: {
+            jwt: {
+              summary: "Validates a JWT-SVID",
+              load: async () => (await import("./cli/api.ts")).validateJwt,
+            },
+          },
+        },
+        watch: {
+          summary: "Prints X.509-SVID updates as they come",
+          load: async () => (await import("./cli/api.ts")).watch,
+        },
+      },
+    },
+  },
+};
+
+const spire: Group = {
+  summary: "SPIFFE identity for every workload",
+  commands: {
+    server,
+    agent,
+    dev: {
+      summary: "Runs server and agent for development, in one process",
+      commands: {
+        env: {
+          summary: "Prints the environment of the development instance that runs",
+          load: async () => {
+            const [{ devEnv }, { listOwnInstances }] = await Promise.all([
+              import("./cli/dev-env.ts"),
+              import("./modes/dev/instances.ts"),
+            ]);
+            return devEnv(listOwnInstances);
+          },
+        },
+        "exec-tied": {
+          summary: "Starts the command of `dev -- command`",
+          load: async () => {
+            const [{ devExecTied }, { execTied }] = await Promise.all([
+              import("./cli/dev-exec-tied.ts"),
+              import("./modes/dev/tied-exec.ts"),
+            ]);
+            return devExecTied(execTied);
+          },
+        },
+      },
+      main: {
+        summary: "Runs server and agent for development, in one process",
+        load: async () => {
+          const [{ devCommand }, { createDevProcess }] = await Promise.all([
+            import("./cli/dev.ts"),
+            import("./modes/dev/mode.ts"),
+          ]);
+          return devCommand(createDevProcess(), version);
+        },
+      },
+    },
+    version: {
+      summary: "Prints the version",
+      load: async () => (await import("./cli/version.ts")).versionCommand,
+    },
+  },
+};
+
+export const programs: Programs = {
+  version,
+  trees: { spire, "spire-server": server, "spire-agent": agent },
+};
+
+if (import.meta.main) void runProcess(programs);
