@@ -117,13 +117,42 @@ function converse(
   };
 }
 
+/**
+ * The messages of a stream in order, then its end or its error. grpc-js reports an error at once, even with messages
+ * before it unread; the stream's own end comes behind them, so the error waits for that.
+ */
 async function* messagesOf(call: ClientReadableStream<unknown>, explain: Explain) {
-  // After an early end grpc-js still reports the cancellation; without a listener that would end the process.
-  call.on("error", ignore);
-  try {
-    for await (const message of call) yield message;
-  } catch (error) {
-    throw toError(error, explain);
+  const received: unknown[] = [];
+  let failure: SpireError | undefined;
+  let over = false;
+  let wake = ignore;
+  call.on("data", (message) => {
+    received.push(message);
+    // One at a time: a reader that doesn't come holds the server back.
+    call.pause();
+    wake();
+  });
+  // Stays for good: after an early end grpc-js still reports the cancellation.
+  call.on("error", (error) => {
+    failure ??= toError(error, explain);
+  });
+  const end = () => {
+    over = true;
+    wake();
+  };
+  call.on("end", end);
+  call.on("close", end);
+  for (;;) {
+    if (received.length > 0) {
+      yield received.shift();
+      continue;
+    }
+    if (over && failure) throw failure;
+    if (over) return;
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      call.resume();
+    });
   }
 }
 

@@ -198,6 +198,24 @@ describe("failures", () => {
     expect(log.lines).toEqual([]);
   });
 
+  test("messages that were sent before an error reach the client before it", async () => {
+    const sent = ["one", "two", "three"];
+    const client = await serve({
+      async *watch() {
+        yield* sent;
+        throw new SpireError("PERMISSION_DENIED", "no more");
+      },
+    });
+    const received: string[] = [];
+    const error = await failureOf(
+      (async () => {
+        for await (const message of client.watch("")) received.push(message);
+      })(),
+    );
+    expect(received).toEqual(sent);
+    expect(error.message).toBe("no more");
+  });
+
   test("anything else is logged whole and told as INTERNAL", async () => {
     const bug = new TypeError("secret detail");
     const client = await serve({ echo: () => Promise.reject(bug) });
@@ -450,6 +468,21 @@ describe("clients that go", () => {
     for (const raw of raws) raw.socket.destroy();
     await allClosed.promise;
     expect(await client.echo("after")).toBe("after");
+  });
+
+  test("a client that reads each of its streams once and cancels it is served for as long as it likes", async () => {
+    const client = await serve({
+      async *watch(_, call) {
+        yield "open";
+        await endOf(call);
+      },
+    });
+    for (let i = 0; i < 3_000; i++) {
+      for await (const message of client.watch("")) {
+        expect(message).toBe("open");
+        break;
+      }
+    }
   });
 
   test("a flood of streams that are reset at once ends that connection or is endured, and others are served", async () => {
