@@ -94,18 +94,19 @@ function converse(
     callOptionsOf(options),
   );
   const unlink = cancelOnAbort(call, options.signal);
-  let failure: SpireError | undefined;
-  call.once("error", (error) => {
-    failure = toError(error, explain);
+  // grpc-js drops what is written to a call that ended before it was connected, without a word.
+  const ended = new Promise<SpireError>((resolve) => {
+    call.once("error", (error) => resolve(toError(error, explain)));
+    call.once("close", () => resolve(cancelled()));
   });
   call.once("close", unlink);
   const messages = messagesOf(call, explain);
   return {
     send: (request) =>
       new Promise((resolve, reject) => {
+        void ended.then(reject);
         call.write(request, (error: Error | null | undefined) => {
-          if (error) reject(failure ?? toError(error, explain));
-          else resolve();
+          if (!error) resolve();
         });
       }),
     end: () => call.end(),

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
+import { connect as connectHttp2, constants } from "node:http2";
+import { connect } from "node:net";
 import { createManualClock } from "../core/clock.ts";
 import { SpireError } from "../core/errors.ts";
 import { type Channel, dialUnix } from "./dial.ts";
@@ -72,6 +74,13 @@ const endOf = ({ signal }: Call): Promise<void> =>
   });
 
 const never = new Promise<never>(() => {});
+
+const watchHeaders = {
+  ":method": "POST",
+  ":path": "/test.v1.Test/Watch",
+  "content-type": "application/grpc",
+  te: "trailers",
+};
 
 describe("calls", () => {
   test("all three kinds carry their messages in order", async () => {
@@ -354,6 +363,12 @@ describe("clients that go", () => {
     await cleaned;
   });
 
+  test("a message to a conversation that was aborted before it connected is refused, not awaited", async () => {
+    const client = await serve({});
+    const conversation = client.talk({ signal: AbortSignal.abort() });
+    expect((await failureOf(conversation.send("lost"))).code).toBe("CANCELLED");
+  });
+
   test("a deadline ends the call on both sides", async () => {
     const { handlers, cleaned } = watched();
     const client = await serve({ ...handlers, echo: () => never });
@@ -470,19 +485,30 @@ describe("clients that go", () => {
     expect(await client.echo("after")).toBe("after");
   });
 
-  test("a client that reads each of its streams once and cancels it is served for as long as it likes", async () => {
-    const client = await serve({
+  test("a client that reads each of its streams once and cancels it keeps its connection", async () => {
+    await serve({
       async *watch(_, call) {
         yield "open";
         await endOf(call);
       },
     });
-    for (let i = 0; i < 3_000; i++) {
-      for await (const message of client.watch("")) {
-        expect(message).toBe("open");
-        break;
-      }
-    }
+    const session = connectHttp2("http://localhost", { createConnection: () => connect(path) });
+    const ended = new Promise<string>((resolve) => {
+      session.on("goaway", (code) => resolve(`GOAWAY ${code}`));
+      session.on("error", (error) => resolve(String(error)));
+    });
+    const fetchOnce = () =>
+      new Promise<void>((resolve) => {
+        const stream = session.request(watchHeaders);
+        stream.on("error", () => {});
+        stream.once("data", () => {
+          stream.close(constants.NGHTTP2_CANCEL);
+          resolve();
+        });
+        stream.end(Buffer.from([0, 0, 0, 0, 0]));
+      });
+    for (let i = 0; i < 5_000; i++) expect(await Promise.race([fetchOnce(), ended])).toBeUndefined();
+    session.destroy();
   });
 
   test("a flood of streams that are reset at once ends that connection or is endured, and others are served", async () => {
