@@ -1,0 +1,42 @@
+/** Node attestation by a join token: whoever holds the token is the node, once. */
+import { invalidArgument } from "../../core/errors.ts";
+import { agentId } from "../../core/spiffe-id.ts";
+import type { NodeProver, NodeVerifier } from "./index.ts";
+
+const name = "join_token";
+
+/** The agent's half: the payload is the token itself (UTF-8), and there is no challenge. */
+export function createJoinTokenProver({ token }: { readonly token: string }): NodeProver {
+  return {
+    name,
+    async *prove() {
+      yield new TextEncoder().encode(token);
+    },
+  };
+}
+
+/**
+ * The server's half: uses the token up and names the agent `/spire/agent/join_token/<token>`. The token can't
+ * be shown twice, so such a node renews instead of attesting again.
+ *
+ * @throws SpireError INVALID_ARGUMENT for a payload that can be no token, and for what `redeemToken` refuses.
+ */
+export function createJoinTokenVerifier(): NodeVerifier {
+  return {
+    name,
+    async verify(payload, _ask, context) {
+      const token = decodeToken(payload);
+      const id = agentId(context.trustDomain, `/join_token/${token}`);
+      await context.redeemToken(token);
+      return { agentId: id, selectors: [], canReattest: false };
+    },
+  };
+}
+
+function decodeToken(payload: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload);
+  } catch (cause) {
+    throw invalidArgument("join token is not text", cause);
+  }
+}

@@ -1,0 +1,77 @@
+/** The program that a process runs: its path and its SHA-256, both of one opened file. */
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, open, readlink } from "node:fs/promises";
+import { SpireError } from "../../core/errors.ts";
+
+export interface Program {
+  readonly path: string;
+  /** Lowercase hex; undefined when hashing is off. */
+  readonly sha256?: string;
+}
+
+export interface ProgramReader {
+  /** @throws SpireError INTERNAL when the program can't be opened or is larger than the limit. */
+  read(pid: number): Promise<Program>;
+}
+
+const mostRemembered = 256;
+const chunkBytes = 256 * 1024;
+
+/** `sizeLimit` in bytes; 0 = none, below 0 = no hash is made. */
+export function createProgramReader(procPath: string, sizeLimit: number): ProgramReader {
+  const digests = new Map<string, Promise<string>>();
+
+  /**
+   * A program that runs can't be written to, so a digest holds for the inode and its times. The change time
+   * can't be set by a user.
+   */
+  async function digestOf(file: FileHandle): Promise<string> {
+    const stat = await file.stat({ bigint: true });
+    if (sizeLimit > 0 && stat.size > BigInt(sizeLimit)) {
+      throw new SpireError("INTERNAL", `workload is larger than the limit of ${sizeLimit} bytes`);
+    }
+    const key = [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(":");
+    const known = digests.get(key);
+    if (known) return known;
+    const digest = hash(file);
+    remember(key, digest);
+    return digest;
+  }
+
+  function remember(key: string, digest: Promise<string>): void {
+    const oldest = digests.keys().next();
+    if (digests.size >= mostRemembered && !oldest.done) digests.delete(oldest.value);
+    digests.set(key, digest);
+    digest.catch(() => digests.delete(key));
+  }
+
+  return {
+    async read(pid) {
+      const link = `${procPath}/${pid}/exe`;
+      let file: FileHandle | undefined;
+      try {
+        file = await open(link, constants.O_RDONLY);
+        const path = await readlink(`/proc/self/fd/${file.fd}`);
+        return sizeLimit < 0 ? { path } : { path, sha256: await digestOf(file) };
+      } catch (caught) {
+        if (caught instanceof SpireError) throw caught;
+        throw new SpireError("INTERNAL", `program of process ${pid} can't be read`, { cause: caught });
+      } finally {
+        await file?.close();
+      }
+    },
+  };
+}
+
+async function hash(file: FileHandle): Promise<string> {
+  const digest = createHash("sha256");
+  const buffer = Buffer.alloc(chunkBytes);
+  let position = 0;
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, 0, chunkBytes, position);
+    if (bytesRead === 0) return digest.digest("hex");
+    digest.update(buffer.subarray(0, bytesRead));
+    position += bytesRead;
+  }
+}
