@@ -1,0 +1,241 @@
+/** The server's composition root: settings > key manager, store, registry, authority, listeners > a running server. */
+import type { Clock } from "../core/clock.ts";
+import type { KeyType } from "../core/keys.ts";
+import type { Logger } from "../core/log.ts";
+import type { SpiffeId, TrustDomain } from "../core/spiffe-id.ts";
+import { emptyBundle, type TrustBundle } from "../core/trust-bundle.ts";
+import type { CaSubjectParts } from "../core/x509/issue.ts";
+import { createSqliteStore } from "../plugins/datastores/sqlite/store.ts";
+import { createDiskKeyManager } from "../plugins/key-managers/disk.ts";
+import type { KeyManager } from "../plugins/key-managers/index.ts";
+import { createMemoryKeyManager } from "../plugins/key-managers/memory.ts";
+import { createJoinTokenVerifier } from "../plugins/node-attestors/join-token.ts";
+import { createAccess } from "../rpc/access.ts";
+import { listenTls, listenUnix } from "../rpc/listen.ts";
+import { createAgentApi } from "../server/api/agent.ts";
+import { createBundleApi } from "../server/api/bundle.ts";
+import { createDebugApi } from "../server/api/debug.ts";
+import { createEntryApi } from "../server/api/entry.ts";
+import { createHealthApi } from "../server/api/health.ts";
+import { createSvidApi } from "../server/api/svid.ts";
+import { createAttestation } from "../server/attest.ts";
+import { createAuthority } from "../server/authority.ts";
+import { createAccessLookups, createServerTls } from "../server/callers.ts";
+import { claimDataDir, refuseForeignData } from "../server/data-dir.ts";
+import { createServerIdentity } from "../server/identity.ts";
+import { startBundlePruning } from "../server/pruning.ts";
+import { createRegistry, type Registry } from "../server/registry.ts";
+import { startRotation, warnOfLongTtls } from "../server/rotation.ts";
+
+/** What calls may take to end when the server closes. */
+const closeGraceMs = 10_000;
+
+/** Whether agents and workloads of `agents` are touched by a change. */
+export type AgentsConcerned = "all" | ReadonlySet<SpiffeId>;
+
+export interface ServerSettings {
+  readonly trustDomain: TrustDomain;
+  /** IP address or host name to listen on. */
+  readonly bindAddress: string;
+  /** 0 = a free one. */
+  readonly bindPort: number;
+  /** Unix socket of the server API. */
+  readonly socketPath: string;
+  /** Made with 0700 when missing. */
+  readonly dataDir: string;
+  readonly keyManager: { readonly type: "memory" } | { readonly type: "disk"; readonly keysPath: string };
+  /** `:memory:` is allowed. */
+  readonly dataStore: { readonly type: "sqlite"; readonly path: string };
+  /** Seconds. */
+  readonly caTtlSeconds: number;
+  readonly caKeyType: KeyType;
+  readonly jwtKeyType: KeyType;
+  /** Of CA certificates; undefined = C=US, O=SPIFFE. */
+  readonly caSubject?: CaSubjectParts;
+  /** Seconds. */
+  readonly defaultX509SvidTtlSeconds: number;
+  /** Seconds. */
+  readonly defaultJwtSvidTtlSeconds: number;
+  /** Seconds; undefined = `defaultX509SvidTtlSeconds`. */
+  readonly agentTtlSeconds?: number;
+  /** `iss` of JWT-SVIDs; undefined = none. */
+  readonly jwtIssuer?: string;
+  readonly disableJwtSvids: boolean;
+  readonly adminIds: readonly SpiffeId[];
+  readonly rateLimit: { readonly attestation: boolean; readonly signing: boolean };
+  /** Lifts the refusal of a development instance's state directory; for `spire dev` alone. */
+  readonly dev: boolean;
+  /** Of the program, for the log. */
+  readonly version: string;
+}
+
+/** What holds unless settings say otherwise; the rest has no sensible default. */
+export const defaultServerSettings = {
+  bindAddress: "0.0.0.0",
+  bindPort: 8081,
+  socketPath: "/tmp/spire-server/private/api.sock",
+  caTtlSeconds: 86_400,
+  caKeyType: "ec-p256",
+  jwtKeyType: "ec-p256",
+  defaultX509SvidTtlSeconds: 3_600,
+  defaultJwtSvidTtlSeconds: 300,
+  disableJwtSvids: false,
+  adminIds: [],
+  rateLimit: { attestation: true, signing: true },
+  dev: false,
+  version: "0.1.0",
+} as const satisfies Partial<ServerSettings>;
+
+export interface RunningServer {
+  /** `host:port` of the TCP listener, with the port that was taken. */
+  readonly address: string;
+  readonly socketPath: string;
+  readonly trustDomain: TrustDomain;
+  /** For a caller in the same process, such as `spire dev`. */
+  readonly registry: Registry;
+  /** The trust domain's bundle as it stands. */
+  bundle(): TrustBundle;
+  /** Called after each change that concerns agents: entries, nodes and bundles. Returns its removal. */
+  onChange(listener: (agents: AgentsConcerned) => void): () => void;
+  /** Ends within 10 s; leaves no socket, timer or file handle behind. */
+  close(): Promise<void>;
+}
+
+/**
+ * Resolves once both listeners answer.
+ * @throws SpireError FAILED_PRECONDITION for a state directory or database that is not this server's, for
+ *   damaged keys and for a socket in use; UNAVAILABLE when an address can't be listened at.
+ */
+export async function startServer(
+  settings: ServerSettings,
+  deps: { readonly clock: Clock; readonly log: Logger },
+): Promise<RunningServer> {
+  const cleanup = createCleanup(deps.log);
+  try {
+    return await compose(settings, deps, cleanup);
+  } catch (error) {
+    await cleanup.run();
+    throw error;
+  }
+}
+
+async function compose(
+  settings: ServerSettings,
+  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+  cleanup: Cleanup,
+): Promise<RunningServer> {
+  const { trustDomain } = settings;
+  claimDataDir(settings);
+  warnOfLongTtls(settings, log);
+
+  const store = await createSqliteStore({ path: settings.dataStore.path, clock });
+  cleanup.add(() => store.close());
+  await refuseForeignData(store, trustDomain);
+  const registry = await createRegistry({ store, trustDomain, clock, log });
+  cleanup.add(() => registry.close());
+
+  const authority = await createAuthority({
+    trustDomain,
+    keyManager: openKeyManager(settings),
+    registry,
+    clock,
+    log,
+    caKeyType: settings.caKeyType,
+    jwtKeyType: settings.jwtKeyType,
+    caTtlSeconds: settings.caTtlSeconds,
+    x509SvidTtlSeconds: settings.defaultX509SvidTtlSeconds,
+    jwtSvidTtlSeconds: settings.defaultJwtSvidTtlSeconds,
+    agentTtlSeconds: settings.agentTtlSeconds ?? settings.defaultX509SvidTtlSeconds,
+    ...(settings.caSubject ? { caSubject: settings.caSubject } : {}),
+    ...(settings.jwtIssuer ? { jwtIssuer: settings.jwtIssuer } : {}),
+  });
+  const identity = await createServerIdentity({ authority, keyType: settings.caKeyType, clock, log });
+  cleanup.add(() => identity.stop());
+
+  const attestation = createAttestation({ authority, registry, verifiers: [createJoinTokenVerifier()] });
+  const remoteServices = [
+    createAgentApi({ registry, attestation }),
+    createBundleApi({ registry }),
+    createEntryApi({ registry }),
+    createSvidApi({ registry, authority, disableJwtSvids: settings.disableJwtSvids }),
+  ];
+  const localServices = [createDebugApi({ registry, authority, identity, clock }), createHealthApi()];
+  const { adminIds, rateLimit } = settings;
+  const before = createAccess({
+    lookups: createAccessLookups({ registry, adminIds, clock }),
+    clock,
+    rateLimit,
+  });
+
+  const [local, remote] = await Promise.all([
+    listenUnix({
+      services: [...remoteServices, ...localServices],
+      log,
+      before,
+      path: settings.socketPath,
+      mode: 0o770,
+      directoryMode: 0o750,
+    }).then((listener) => {
+      cleanup.add(() => listener.close(closeGraceMs));
+      return listener;
+    }),
+    listenTls({
+      services: remoteServices,
+      log,
+      before,
+      host: settings.bindAddress,
+      port: settings.bindPort,
+      tls: createServerTls({ registry, identity, adminIds, clock }),
+    }).then((listener) => {
+      cleanup.add(() => listener.close(closeGraceMs));
+      return listener;
+    }),
+  ]);
+  for (const task of [
+    startRotation({ authority, clock, log }),
+    startBundlePruning({ registry, clock, log }),
+  ]) {
+    cleanup.add(() => task.stop());
+  }
+  log.info("Starting Server APIs", {
+    address: remote.address,
+    socket: local.address,
+    version: settings.version,
+  });
+
+  return {
+    address: remote.address,
+    socketPath: local.address,
+    trustDomain,
+    registry,
+    bundle: () => registry.bundles.get(trustDomain) ?? emptyBundle(trustDomain),
+    onChange: (listener) => registry.onChange(({ agents }) => listener(agents)),
+    close: () => cleanup.run(),
+  };
+}
+
+function openKeyManager({ keyManager }: ServerSettings): KeyManager {
+  return keyManager.type === "disk"
+    ? createDiskKeyManager({ path: keyManager.keysPath })
+    : createMemoryKeyManager();
+}
+
+interface Cleanup {
+  add(step: () => Promise<void>): void;
+  /** Runs the steps, newest first; a failing one is logged and doesn't stop the others. Runs once. */
+  run(): Promise<void>;
+}
+
+function createCleanup(log: Logger): Cleanup {
+  const steps: (() => Promise<void>)[] = [];
+  let running: Promise<void> | undefined;
+  async function runAll(): Promise<void> {
+    for (let step = steps.pop(); step; step = steps.pop()) {
+      await step().catch((error: unknown) => log.error("Shutting down failed", { error }));
+    }
+  }
+  return {
+    add: (step) => void steps.push(step),
+    run: () => (running ??= runAll()),
+  };
+}

@@ -1,0 +1,163 @@
+/** spire.api.server.svid.v1.SVID: signs SVIDs for agents' workloads, for admins and for downstream servers. */
+
+import { validateDnsName } from "../../core/dns-name.ts";
+import type { Entry } from "../../core/entry.ts";
+import { invalidArgument, notFound, SpireError } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import { parseSpiffeId, type SpiffeId } from "../../core/spiffe-id.ts";
+import type { CertificateRequest } from "../../core/x509/csr.ts";
+import {
+  type BatchNewX509SVIDResponse_Result,
+  type NewX509SVIDParams,
+  SVIDService,
+} from "../../rpc/gen/spire/api/server/svid/v1/svid.ts";
+import { type BoundService, bindService } from "../../rpc/service.ts";
+import type { Authority } from "../authority.ts";
+import { openCertificateRequest } from "../csr.ts";
+import { requireWorkload } from "../entry-rules.ts";
+import type { Registry } from "../registry.ts";
+import { callerId } from "./caller.ts";
+import { within, workloadIdFrom } from "./convert-id.ts";
+import { okStatus, toStatus } from "./convert-status.ts";
+import { toBuffer, toJwtSvidMessage, toX509SvidMessage } from "./convert-svid.ts";
+
+export interface SvidApiOptions {
+  readonly registry: Registry;
+  readonly authority: Authority;
+  /** Answers UNIMPLEMENTED to every request for a JWT-SVID. */
+  readonly disableJwtSvids: boolean;
+}
+
+export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiOptions): BoundService {
+  const { trustDomain, index } = registry;
+
+  function authorizedEntry(agent: SpiffeId, entryId: string): Entry {
+    const entry = index.lookup(agent, entryId);
+    if (!entry) throw notFound("entry not found or not authorized");
+    return entry;
+  }
+
+  return bindService(SVIDService, {
+    async mintX509Svid({ csr, ttl }) {
+      if (csr.length === 0) throw invalidArgument("missing CSR");
+      const request = openCertificateRequest(csr, mintWording);
+      const spiffeId = mintedId(request);
+      const { publicKeyInfo, dnsNames, subjectDer } = request;
+      within("CSR DNS name is not valid", () => checkDnsNames(dnsNames));
+      const signed = await authority.signWorkloadSvid({
+        spiffeId,
+        publicKeyInfo,
+        dnsNames,
+        ttlSeconds: ttl,
+        ...(isEmptyName(subjectDer) ? {} : { subjectDer }),
+      });
+      return { svid: toX509SvidMessage(spiffeId, signed) };
+    },
+
+    async mintJwtsvid({ id, audience, ttl }) {
+      refuseDisabledJwt();
+      const spiffeId = workloadIdFrom(id, trustDomain, "invalid SPIFFE ID");
+      return { svid: await jwtSvid(spiffeId, audience, ttl, false, "") };
+    },
+
+    async mintWitsvid() {
+      throw witDisabled();
+    },
+
+    async batchNewX509Svid({ params }, call) {
+      if (params.length === 0) throw invalidArgument("missing parameters");
+      const agent = callerId(call);
+      return { results: await Promise.all(params.map((item) => newX509Svid(agent, item, call.log))) };
+    },
+
+    async newJwtsvid({ entryId, audience }, call) {
+      refuseDisabledJwt();
+      const entry = authorizedEntry(callerId(call), entryId);
+      const { spiffeId, jwtSvidTtl, jwtSvidIncludeJti, hint } = entry;
+      return { svid: await jwtSvid(spiffeId, audience, jwtSvidTtl, jwtSvidIncludeJti, hint) };
+    },
+
+    async batchNewWitsvid({ params }) {
+      if (params.length === 0) throw invalidArgument("missing parameters");
+      throw witDisabled();
+    },
+
+    async newDownstreamX509Ca({ csr, preferredTtl }) {
+      const { publicKeyInfo } = openCertificateRequest(csr, newWording);
+      const signed = await authority.signDownstreamCa(publicKeyInfo, preferredTtl);
+      const bundle = registry.bundles.get(trustDomain);
+      return {
+        caCertChain: signed.chain.map(toBuffer),
+        x509Authorities: (bundle?.x509Authorities ?? []).map(({ der }) => toBuffer(der)),
+      };
+    },
+  });
+
+  function refuseDisabledJwt(): void {
+    if (disableJwtSvids) throw new SpireError("UNIMPLEMENTED", "JWT functionality is disabled");
+  }
+
+  async function newX509Svid(
+    agent: SpiffeId,
+    { entryId, csr }: NewX509SVIDParams,
+    log: Logger,
+  ): Promise<BatchNewX509SVIDResponse_Result> {
+    try {
+      if (entryId === "") throw invalidArgument("missing entry ID");
+      if (csr.length === 0) throw invalidArgument("missing CSR");
+      const { spiffeId, dnsNames, x509SvidTtl } = authorizedEntry(agent, entryId);
+      // Of the CSR only the key counts: who gets the SVID, and with what in it, is the entry's to say.
+      const { publicKeyInfo } = openCertificateRequest(csr, newWording);
+      const request = { spiffeId, publicKeyInfo, dnsNames, ttlSeconds: x509SvidTtl };
+      return {
+        status: okStatus,
+        svid: toX509SvidMessage(spiffeId, await authority.signWorkloadSvid(request)),
+      };
+    } catch (error) {
+      return { status: toStatus(error, log), svid: undefined };
+    }
+  }
+
+  async function jwtSvid(
+    spiffeId: SpiffeId,
+    audience: readonly string[],
+    ttlSeconds: number,
+    withId: boolean,
+    hint: string,
+  ) {
+    requireAudience(audience);
+    try {
+      const signed = await authority.signJwtSvid({ spiffeId, audience, ttlSeconds, withId });
+      return toJwtSvidMessage(spiffeId, signed, hint);
+    } catch (error) {
+      throw error instanceof SpireError ? error.within("failed to sign JWT-SVID") : error;
+    }
+  }
+
+  function mintedId({ uris }: CertificateRequest): SpiffeId {
+    const [uri, ...more] = uris;
+    if (uri === undefined) throw invalidArgument("CSR URI SAN is required");
+    if (more.length > 0) throw invalidArgument("only one URI SAN is expected");
+    return within("CSR URI SAN is invalid", () => requireWorkload(parseSpiffeId(uri), trustDomain));
+  }
+}
+
+const mintWording = { malformed: "malformed CSR", badSignature: "failed to verify CSR signature" };
+const newWording = { malformed: "malformed CSR", badSignature: "invalid CSR signature" };
+
+function requireAudience(audience: readonly string[]): void {
+  if (audience.length === 0) throw invalidArgument("at least one audience is required");
+}
+
+const witDisabled = (): SpireError => new SpireError("UNIMPLEMENTED", "WIT functionality is disabled");
+
+/** An empty SEQUENCE (RFC 5280, 4.1.2.4). */
+const isEmptyName = (der: Uint8Array): boolean => der.length <= 2;
+
+/** Each name by itself, and no name that a wildcard beside it covers already. */
+function checkDnsNames(names: readonly string[]): void {
+  for (const name of names) validateDnsName(name);
+  const wildcards = new Set(names.filter((name) => name.startsWith("*.")));
+  const covered = names.find((name) => wildcards.has(name.replace(/^[^.*]+/, "*")));
+  if (covered !== undefined) throw invalidArgument(`"${covered}" is covered by a wildcard beside it`);
+}

@@ -1,0 +1,113 @@
+/** Makes agents of nodes that prove what they are, and renews what they hold. */
+import { permissionDenied, SpireError } from "../core/errors.ts";
+import { isBanned } from "../core/node.ts";
+import { sortSelectors } from "../core/selector.ts";
+import { isAgentId, type SpiffeId, trustDomainOf } from "../core/spiffe-id.ts";
+import type { NodeIdentity, NodeVerifier } from "../plugins/node-attestors/index.ts";
+import { agentRefused } from "../rpc/access.ts";
+import type { Authority, SignedCertificate } from "./authority.ts";
+import { openCertificateRequest } from "./csr.ts";
+import type { Registry } from "./registry.ts";
+
+export interface AttestationRequest {
+  /** Name of the node attestor. */
+  readonly type: string;
+  readonly payload: Uint8Array;
+  /** DER; only its public key and signature count. */
+  readonly csr: Uint8Array;
+  /** Address of the agent's connection. */
+  readonly peerAddress: string;
+}
+
+export interface AttestedAgent {
+  readonly id: SpiffeId;
+  readonly svid: SignedCertificate;
+  readonly canReattest: boolean;
+}
+
+export interface Attestation {
+  /**
+   * Verifies the proof, records the agent and signs its SVID. The CSR is judged first: a malformed one uses
+   * nothing up. `ask` sends a challenge to the agent and resolves to its answer.
+   *
+   * @throws SpireError INVALID_ARGUMENT for a bad CSR, FAILED_PRECONDITION for an unknown attestor,
+   *   PERMISSION_DENIED for a banned agent, and whatever the attestor refuses with.
+   */
+  attest(
+    request: AttestationRequest,
+    ask: (challenge: Uint8Array) => Promise<Uint8Array>,
+  ): Promise<AttestedAgent>;
+  /**
+   * A new SVID for an agent that can't attest again; the old one holds until the new one is first used.
+   *
+   * @throws SpireError INVALID_ARGUMENT for a bad CSR, NOT_FOUND, PERMISSION_DENIED (AGENT_MUST_REATTEST).
+   */
+  renew(id: SpiffeId, csr: Uint8Array): Promise<SignedCertificate>;
+}
+
+export interface AttestationOptions {
+  readonly authority: Authority;
+  readonly registry: Registry;
+  readonly verifiers: readonly NodeVerifier[];
+}
+
+const wording = { malformed: "failed to parse CSR", badSignature: "failed to verify CSR signature" };
+
+export function createAttestation({ authority, registry, verifiers }: AttestationOptions): Attestation {
+  const byName = new Map(verifiers.map((verifier) => [verifier.name, verifier]));
+  const { trustDomain } = registry;
+
+  return {
+    async attest({ type, payload, csr, peerAddress }, ask) {
+      const { publicKeyInfo } = openCertificateRequest(csr, wording);
+      const verifier = byName.get(type);
+      if (!verifier) {
+        const reason = `could not find node attestor type "${type}"`;
+        throw new SpireError("FAILED_PRECONDITION", `error getting node attestor: ${reason}`);
+      }
+      const proven = await verifier.verify(payload, ask, {
+        trustDomain,
+        peerAddress,
+        redeemToken: (token) => registry.redeemJoinToken(token),
+      });
+      return admit(type, proven, publicKeyInfo);
+    },
+    async renew(id, csr) {
+      const { publicKeyInfo } = openCertificateRequest(csr, wording);
+      const node = await registry.getNode(id);
+      if (node?.canReattest) throw agentRefused("AGENT_MUST_REATTEST", "agent must attest again instead");
+      const svid = await authority.signAgentSvid(id, publicKeyInfo);
+      await registry.updateNode(id, { newSerialNumber: svid.serialNumber, newExpiresAt: svid.notAfter });
+      return svid;
+    },
+  };
+
+  async function admit(
+    type: string,
+    { agentId, selectors, canReattest }: NodeIdentity,
+    publicKeyInfo: Uint8Array,
+  ): Promise<AttestedAgent> {
+    if (trustDomainOf(agentId) !== trustDomain || !isAgentId(agentId)) {
+      throw new SpireError("INTERNAL", `node attestor "${type}" gave "${agentId}", which is no agent's ID`);
+    }
+    const svid = await authority.signAgentSvid(agentId, publicKeyInfo);
+    // In one transaction: a ban at the same moment must not be undone.
+    await registry.store.transaction(async ({ nodes }) => {
+      const known = await nodes.get(agentId);
+      if (known && isBanned(known)) throw permissionDenied("failed to attest: agent is banned");
+      await nodes.put({
+        id: agentId,
+        attestationType: type,
+        serialNumber: svid.serialNumber,
+        expiresAt: svid.notAfter,
+        newSerialNumber: "",
+        newExpiresAt: 0,
+        canReattest,
+        agentVersion: known?.agentVersion ?? "",
+        selectors: sortSelectors(selectors),
+      });
+    });
+    await registry.catchUp();
+    return { id: agentId, svid, canReattest };
+  }
+}

@@ -1,0 +1,177 @@
+/** The one door to the CA keys: all that the trust domain signs, and how its authorities come and go. */
+import { type Clock, unixSeconds } from "../core/clock.ts";
+import { SpireError } from "../core/errors.ts";
+import { createTokenId, signJwtSvid } from "../core/jwt-svid.ts";
+import type { KeyType } from "../core/keys.ts";
+import type { Logger } from "../core/log.ts";
+import { type SpiffeId, serverId, type TrustDomain, trustDomainId } from "../core/spiffe-id.ts";
+import {
+  type CaSubjectParts,
+  type IssuedCertificate,
+  type Issuer,
+  issueAgentSvid,
+  issueDownstreamCa,
+  issueServerSvid,
+  issueWorkloadSvid,
+} from "../core/x509/issue.ts";
+import type { KeyManager } from "../plugins/key-managers/index.ts";
+import { type AuthorityKeeper, createKeeper } from "./authority-keeper.ts";
+import { type AuthorityLine, createJwtLine, createX509Line, type HeldAuthority } from "./authority-line.ts";
+import type { Registry } from "./registry.ts";
+
+/** A certificate with the chain that is sent along with it. */
+export interface SignedCertificate extends IssuedCertificate {
+  /** Leaf first; DER. */
+  readonly chain: readonly Uint8Array[];
+  /** The X.509 authority that signed. */
+  readonly authorityId: string;
+}
+
+export interface SignedToken {
+  readonly token: string;
+  /** Unix seconds. */
+  readonly issuedAt: number;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+}
+
+export interface WorkloadRequest {
+  readonly spiffeId: SpiffeId;
+  /** DER. */
+  readonly publicKeyInfo: Uint8Array;
+  readonly dnsNames: readonly string[];
+  /** 0 or less = the server's default. */
+  readonly ttlSeconds: number;
+  /** DER Name; undefined = C=US, O=SPIRE. */
+  readonly subjectDer?: Uint8Array;
+}
+
+export interface TokenRequest {
+  readonly spiffeId: SpiffeId;
+  readonly audience: readonly string[];
+  /** 0 or less = the server's default. */
+  readonly ttlSeconds: number;
+  /** Whether the token gets an ID (`jti`). */
+  readonly withId: boolean;
+}
+
+/**
+ * No SVID outlives its authority: a TTL is cut to what is left of it. Signing fails only when no authority can
+ * be made.
+ */
+export interface Authority extends AuthorityKeeper {
+  readonly trustDomain: TrustDomain;
+  signWorkloadSvid(request: WorkloadRequest): Promise<SignedCertificate>;
+  signAgentSvid(spiffeId: SpiffeId, publicKeyInfo: Uint8Array): Promise<SignedCertificate>;
+  signServerSvid(publicKeyInfo: Uint8Array): Promise<SignedCertificate>;
+  /** `ttlSeconds` 0 = the CA's own lifetime. */
+  signDownstreamCa(publicKeyInfo: Uint8Array, ttlSeconds: number): Promise<SignedCertificate>;
+  /** @throws SpireError INVALID_ARGUMENT when all of the audience is empty. */
+  signJwtSvid(request: TokenRequest): Promise<SignedToken>;
+}
+
+export interface AuthorityOptions {
+  readonly trustDomain: TrustDomain;
+  readonly keyManager: KeyManager;
+  readonly registry: Registry;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly caKeyType: KeyType;
+  readonly jwtKeyType: KeyType;
+  readonly caSubject?: CaSubjectParts;
+  /** Seconds. */
+  readonly caTtlSeconds: number;
+  readonly x509SvidTtlSeconds: number;
+  readonly jwtSvidTtlSeconds: number;
+  readonly agentTtlSeconds: number;
+  readonly jwtIssuer?: string;
+}
+
+/** Takes up the authorities that journal, key manager and bundle agree on; `recover` makes what is missing. */
+export async function createAuthority(options: AuthorityOptions): Promise<Authority> {
+  const { trustDomain, keyManager, registry, clock, log } = options;
+  const x509 = createX509Line({
+    trustDomain,
+    keyManager,
+    keyType: options.caKeyType,
+    ttlSeconds: options.caTtlSeconds,
+    ...(options.caSubject ? { subject: options.caSubject } : {}),
+  });
+  const jwt = createJwtLine({
+    keyManager,
+    keyType: options.jwtKeyType,
+    ttlSeconds: options.caTtlSeconds,
+  });
+  const keeper = await createKeeper({ lines: [x509, jwt], keyManager, registry, clock, log });
+
+  async function usable<S>(line: AuthorityLine<S>): Promise<HeldAuthority<S>> {
+    const active = line.held("active");
+    if (active && active.notAfter > unixSeconds(clock)) return active;
+    await keeper.recover();
+    const recovered = line.held("active");
+    if (!recovered) throw new SpireError("UNAVAILABLE", `no ${line.kind} authority is available for signing`);
+    return recovered;
+  }
+
+  async function sign(
+    issue: (issuer: Issuer, nowSeconds: number) => Promise<IssuedCertificate>,
+  ): Promise<SignedCertificate> {
+    const { signer, authorityId, upstreamChain } = await usable(x509);
+    const issued = await issue(signer, unixSeconds(clock));
+    return { ...issued, chain: [issued.der, ...upstreamChain], authorityId };
+  }
+
+  return {
+    trustDomain,
+    signWorkloadSvid: (request) =>
+      sign((issuer, now) =>
+        issueWorkloadSvid(
+          issuer,
+          { ...request, ttlSeconds: ttlOr(request.ttlSeconds, options.x509SvidTtlSeconds) },
+          now,
+        ),
+      ),
+    signAgentSvid: (spiffeId, publicKeyInfo) =>
+      sign((issuer, now) =>
+        issueAgentSvid(issuer, { spiffeId, publicKeyInfo, ttlSeconds: options.agentTtlSeconds }, now),
+      ),
+    signServerSvid: (publicKeyInfo) =>
+      sign((issuer, now) => {
+        const spiffeId = serverId(trustDomain);
+        return issueServerSvid(
+          issuer,
+          { spiffeId, publicKeyInfo, ttlSeconds: options.x509SvidTtlSeconds },
+          now,
+        );
+      }),
+    signDownstreamCa: (publicKeyInfo, ttlSeconds) =>
+      sign((issuer, now) => {
+        const ttl = ttlOr(ttlSeconds, options.caTtlSeconds);
+        const chainLength = issuer.upstreamChain.length + 1;
+        const request = { spiffeId: trustDomainId(trustDomain), publicKeyInfo, ttlSeconds: ttl, chainLength };
+        return issueDownstreamCa(issuer, request, now);
+      }),
+    async signJwtSvid({ spiffeId, audience, ttlSeconds, withId }) {
+      const named = audience.filter((name) => name !== "");
+      if (named.length === 0) {
+        throw new SpireError("INVALID_ARGUMENT", "invalid JWT-SVID audience: cannot be empty");
+      }
+      const { signer, notAfter } = await usable(jwt);
+      const issuedAt = unixSeconds(clock);
+      const expiresAt = Math.min(issuedAt + ttlOr(ttlSeconds, options.jwtSvidTtlSeconds), notAfter);
+      const token = await signJwtSvid({
+        ...signer,
+        spiffeId,
+        audience: named,
+        issuedAt,
+        expiresAt,
+        ...(options.jwtIssuer ? { issuer: options.jwtIssuer } : {}),
+        ...(withId ? { jti: createTokenId() } : {}),
+      });
+      return { token, issuedAt, expiresAt };
+    },
+    ...keeper,
+  };
+}
+
+const ttlOr = (ttlSeconds: number, fallback: number): number => (ttlSeconds > 0 ? ttlSeconds : fallback);

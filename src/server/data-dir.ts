@@ -1,0 +1,55 @@
+/** Whether state on disk belongs to this server, before anything is written to it. */
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { SpireError } from "../core/errors.ts";
+import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
+import type { Store } from "../plugins/datastores/index.ts";
+
+/** A development instance leaves this in its state directory. */
+const devMarker = "dev.json";
+
+/**
+ * Makes the directory (0700) when it is missing.
+ * @throws SpireError FAILED_PRECONDITION when it is a development instance's and `dev` is not set, or can't be made.
+ */
+export function claimDataDir({ dataDir, dev }: { readonly dataDir: string; readonly dev: boolean }): void {
+  if (!dev && existsSync(join(dataDir, devMarker))) {
+    const reason = "its keys were made for development; start the server in a directory of its own";
+    throw new SpireError(
+      "FAILED_PRECONDITION",
+      `"${dataDir}" is the state of a "spire dev" instance: ${reason}`,
+    );
+  }
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new SpireError("FAILED_PRECONDITION", `data directory "${dataDir}" can't be made: ${reason}`, {
+      cause,
+    });
+  }
+}
+
+const firstOne = { size: 1, token: "" };
+
+/**
+ * Looks whose agents, entries and bundles a store holds; the trust domain's own bundle is in it from its first
+ * start on.
+ * @throws SpireError FAILED_PRECONDITION naming both trust domains.
+ */
+export async function refuseForeignData(store: Store, trustDomain: TrustDomain): Promise<void> {
+  const [{ items: nodes }, { items: entries }, ownBundle] = await Promise.all([
+    store.nodes.list({}, firstOne),
+    store.entries.list({}, firstOne),
+    store.bundles.get(trustDomain),
+  ]);
+  const [node] = nodes;
+  const [entry] = entries;
+  let owner = node ? trustDomainOf(node.id) : entry && trustDomainOf(entry.parentId);
+  if (!owner && !ownBundle) owner = (await store.bundles.list(firstOne)).items[0]?.trustDomain;
+  if (owner === undefined || owner === trustDomain) return;
+  throw new SpireError(
+    "FAILED_PRECONDITION",
+    `the database belongs to trust domain "${owner}", and this server is for "${trustDomain}"`,
+  );
+}
