@@ -3,7 +3,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SpireError } from "../core/errors.ts";
 import { formatPemCertificates, parsePemCertificates } from "../core/x509/certificate.ts";
-import { replaceFile } from "./atomic-file.ts";
+import { replaceFile } from "../files/replace-file.ts";
 
 export interface AgentState {
   /** The agent's SVID, leaf first, DER; empty = none. */

@@ -1,7 +1,7 @@
 /** Reads and writes the files that a command names, with errors as Go words them. */
-import { randomBytes } from "node:crypto";
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { SpireError } from "../core/errors.ts";
+import { replaceFile } from "../files/replace-file.ts";
 import type { Terminal } from "./command.ts";
 import { systemErrorText } from "./go-text.ts";
 
@@ -25,24 +25,11 @@ export const publicMode = 0o644;
 /** Private keys and tokens. */
 export const privateMode = 0o600;
 
-/**
- * Replaces the file in one step: a reader sees the old text or the new, and never with other permissions.
- * @throws SpireError FAILED_PRECONDITION.
- */
+/** Replaces the file in one step. @throws SpireError FAILED_PRECONDITION. */
 export async function writeTextFile(path: string, text: string, mode: number): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
-    const file = await open(temporary, "wx", mode);
-    try {
-      await file.chmod(mode);
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
+    await replaceFile(path, text, mode);
   } catch (error) {
-    await rm(temporary, { force: true });
     throw fileError(path, error);
   }
 }

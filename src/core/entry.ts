@@ -3,7 +3,7 @@ import type { Selector } from "./selector.ts";
 import type { SpiffeId, TrustDomain } from "./spiffe-id.ts";
 
 export interface Entry {
-  /** Unique; given by the caller or a UUID (version 4). */
+  /** Unique; given by the caller or a new UUID. */
   readonly id: string;
   readonly spiffeId: SpiffeId;
   /** The agent, node alias or (for a node alias itself) server that it belongs to. */
@@ -33,3 +33,23 @@ export interface Entry {
 
 /** Fields that a caller sets. An empty `id` asks for a new UUID. */
 export type EntryDraft = Omit<Entry, "revisionNumber" | "createdAt">;
+
+/** What an entry can't do without. */
+type EntryEssentials = Pick<EntryDraft, "spiffeId" | "parentId" | "selectors">;
+
+/** A draft with every other field at its default. */
+export const draftEntry = (fields: EntryEssentials & Partial<EntryDraft>): EntryDraft => ({
+  id: "",
+  x509SvidTtl: 0,
+  jwtSvidTtl: 0,
+  federatesWith: [],
+  admin: false,
+  downstream: false,
+  expiresAt: 0,
+  dnsNames: [],
+  storeSvid: false,
+  hint: "",
+  disableX509SvidPrefetch: false,
+  jwtSvidIncludeJti: false,
+  ...fields,
+});

@@ -241,8 +241,7 @@ function followServer(
 }
 
 function fingerprintOf(server: RunningServer): string {
-  const [authority] = server.bundle().x509Authorities;
   return createHash("sha256")
-    .update(authority?.der ?? new Uint8Array())
+    .update(server.activeAuthority() ?? new Uint8Array())
     .digest("hex");
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { failureOf } from "../../test/server/failure.ts";
 import { createAdjustableClock, testSettings } from "../../test/server/running.ts";
 import { systemClock, unixSeconds } from "../core/clock.ts";
+import { draftEntry } from "../core/entry.ts";
 import { nullLogger } from "../core/log.ts";
 import { makeSpiffeId, parseTrustDomain, type SpiffeId, serverId } from "../core/spiffe-id.ts";
 import { parseCertificate } from "../core/x509/certificate.ts";
@@ -53,23 +54,13 @@ async function getBundleOverTls(server: RunningServer, clock = deps.clock) {
   }
 }
 
-const entryOf = (parentId: SpiffeId) => ({
-  id: "kept",
-  spiffeId: makeSpiffeId(trustDomain, "/web"),
-  parentId,
-  selectors: [{ type: "unix", value: "uid:0" }],
-  x509SvidTtl: 0,
-  jwtSvidTtl: 0,
-  federatesWith: [],
-  admin: false,
-  downstream: false,
-  expiresAt: 0,
-  dnsNames: [],
-  storeSvid: false,
-  hint: "",
-  disableX509SvidPrefetch: false,
-  jwtSvidIncludeJti: false,
-});
+const entryOf = (parentId: SpiffeId) =>
+  draftEntry({
+    id: "kept",
+    spiffeId: makeSpiffeId(trustDomain, "/web"),
+    parentId,
+    selectors: [{ type: "unix", value: "uid:0" }],
+  });
 
 describe("a running server", () => {
   test("answers on its socket and on its port", async () => {

@@ -83,7 +83,7 @@ export const defaultServerSettings = {
   adminIds: [],
   rateLimit: { attestation: true, signing: true },
   dev: false,
-  version: "0.1.0",
+  version: "dev",
 } as const satisfies Partial<ServerSettings>;
 
 export interface RunningServer {
@@ -95,6 +95,8 @@ export interface RunningServer {
   readonly registry: Registry;
   /** The trust domain's bundle as it stands. */
   bundle(): TrustBundle;
+  /** Certificate of the X.509 authority that signs now, DER. */
+  activeAuthority(): Uint8Array | undefined;
   /** Called after each change that concerns agents: entries, nodes and bundles. Returns its removal. */
   onChange(listener: (agents: AgentsConcerned) => void): () => void;
   /** Ends within 10 s; leaves no socket, timer or file handle behind. */
@@ -167,30 +169,24 @@ async function compose(
     rateLimit,
   });
 
-  const [local, remote] = await Promise.all([
-    listenUnix({
-      services: [...remoteServices, ...localServices],
-      log,
-      before,
-      path: settings.socketPath,
-      mode: 0o770,
-      directoryMode: 0o750,
-    }).then((listener) => {
-      cleanup.add(() => listener.close(closeGraceMs));
-      return listener;
-    }),
-    listenTls({
-      services: remoteServices,
-      log,
-      before,
-      host: settings.bindAddress,
-      port: settings.bindPort,
-      tls: createServerTls({ registry, identity, adminIds, clock }),
-    }).then((listener) => {
-      cleanup.add(() => listener.close(closeGraceMs));
-      return listener;
-    }),
-  ]);
+  const local = await listenUnix({
+    services: [...remoteServices, ...localServices],
+    log,
+    before,
+    path: settings.socketPath,
+    mode: 0o770,
+    directoryMode: 0o750,
+  });
+  cleanup.add(() => local.close(closeGraceMs));
+  const remote = await listenTls({
+    services: remoteServices,
+    log,
+    before,
+    host: settings.bindAddress,
+    port: settings.bindPort,
+    tls: createServerTls({ registry, identity, adminIds, clock }),
+  });
+  cleanup.add(() => remote.close(closeGraceMs));
   for (const task of [
     startRotation({ authority, clock, log }),
     startBundlePruning({ registry, clock, log }),
@@ -209,6 +205,7 @@ async function compose(
     trustDomain,
     registry,
     bundle: () => registry.bundles.get(trustDomain) ?? emptyBundle(trustDomain),
+    activeAuthority: () => authority.state("x509", "active")?.der,
     onChange: (listener) => registry.onChange(({ agents }) => listener(agents)),
     close: () => cleanup.run(),
   };

@@ -1,7 +1,7 @@
 /** Join tokens: one use, expiring, and the entry that gives the agent behind one a further SPIFFE ID. */
 import { randomUUID } from "node:crypto";
 import { type Clock, unixSeconds } from "../core/clock.ts";
-import type { EntryDraft } from "../core/entry.ts";
+import { draftEntry, type EntryDraft } from "../core/entry.ts";
 import { invalidArgument, SpireError } from "../core/errors.ts";
 import { agentId as makeAgentId, type SpiffeId, type TrustDomain } from "../core/spiffe-id.ts";
 import type { JoinToken, Store } from "../plugins/datastores/index.ts";
@@ -70,23 +70,8 @@ async function createAlias(groups: Groups, owner: SpiffeId, spiffeId: SpiffeId, 
   if (outcome && "error" in outcome) throw outcome.error;
 }
 
-const aliasOf = (owner: SpiffeId, spiffeId: SpiffeId): EntryDraft => ({
-  id: "",
-  spiffeId,
-  parentId: owner,
-  selectors: [{ type: "spiffe_id", value: owner }],
-  x509SvidTtl: 0,
-  jwtSvidTtl: 0,
-  federatesWith: [],
-  admin: false,
-  downstream: false,
-  expiresAt: 0,
-  dnsNames: [],
-  storeSvid: false,
-  hint: "",
-  disableX509SvidPrefetch: false,
-  jwtSvidIncludeJti: false,
-});
+const aliasOf = (owner: SpiffeId, spiffeId: SpiffeId): EntryDraft =>
+  draftEntry({ spiffeId, parentId: owner, selectors: [{ type: "spiffe_id", value: owner }] });
 
 function checkAgentId(agentId: SpiffeId, trustDomain: TrustDomain): void {
   try {

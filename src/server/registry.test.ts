@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createManualClock, type ManualClock } from "../core/clock.ts";
-import type { EntryDraft } from "../core/entry.ts";
+import { draftEntry, type EntryDraft } from "../core/entry.ts";
 import { nullLogger } from "../core/log.ts";
 import type { AttestedNode } from "../core/node.ts";
 import { parseSpiffeId, parseTrustDomain, type SpiffeId } from "../core/spiffe-id.ts";
@@ -16,24 +16,14 @@ const id = (path: string): SpiffeId => parseSpiffeId(`spiffe://example.org${path
 const agentA = id("/spire/agent/a");
 const agentB = id("/spire/agent/b");
 
-const draft = (fields: Partial<EntryDraft> = {}): EntryDraft => ({
-  id: "",
-  spiffeId: id("/web"),
-  parentId: agentA,
-  selectors: [{ type: "unix", value: "uid:0" }],
-  x509SvidTtl: 0,
-  jwtSvidTtl: 0,
-  federatesWith: [],
-  admin: false,
-  downstream: false,
-  expiresAt: 0,
-  dnsNames: [],
-  storeSvid: false,
-  hint: "",
-  disableX509SvidPrefetch: false,
-  jwtSvidIncludeJti: false,
-  ...fields,
-});
+const draft = (fields: Partial<EntryDraft> = {}): EntryDraft =>
+  draftEntry({
+    id: "",
+    spiffeId: id("/web"),
+    parentId: agentA,
+    selectors: [{ type: "unix", value: "uid:0" }],
+    ...fields,
+  });
 
 const node = (agentId: SpiffeId, fields: Partial<AttestedNode> = {}): AttestedNode => ({
   id: agentId,

@@ -1,5 +1,5 @@
 /** Entries that a user asks for when starting an instance: by option, or none and then one for the user. */
-import type { EntryDraft } from "../../core/entry.ts";
+import { draftEntry, type EntryDraft } from "../../core/entry.ts";
 import { invalidArgument, SpireError } from "../../core/errors.ts";
 import { parseSelector, type Selector, sortSelectors } from "../../core/selector.ts";
 import {
@@ -23,28 +23,17 @@ export interface EntryOwner {
  * An entry with defaults for all that is not said. The ID is a UUID of version 7: a workload's default identity
  * is the one whose entry ID sorts first, and so it is the one that was declared first.
  */
-export function draftEntry(
+export function declareEntry(
   spiffeId: SpiffeId,
   selectors: readonly Selector[],
   owner: EntryOwner,
 ): EntryDraft {
-  return {
+  return draftEntry({
     id: Bun.randomUUIDv7(),
     spiffeId,
     parentId: owner.agentId,
     selectors: sortSelectors(selectors),
-    x509SvidTtl: 0,
-    jwtSvidTtl: 0,
-    federatesWith: [],
-    admin: false,
-    downstream: false,
-    expiresAt: 0,
-    dnsNames: [],
-    storeSvid: false,
-    hint: "",
-    disableX509SvidPrefetch: false,
-    jwtSvidIncludeJti: false,
-  };
+  });
 }
 
 /** Takes a whole SPIFFE ID or a path in the trust domain. @throws SpireError INVALID_ARGUMENT. */
@@ -76,7 +65,7 @@ export function parseEntryOption(text: string, owner: EntryOwner): EntryDraft {
       .slice(equals + 1)
       .split(",")
       .map(parseSelector);
-    return draftEntry(resolveWorkloadId(text.slice(0, equals), owner.trustDomain), selectors, owner);
+    return declareEntry(resolveWorkloadId(text.slice(0, equals), owner.trustDomain), selectors, owner);
   } catch (error) {
     throw SpireError.from(error).within(`--entry "${text}"`);
   }
@@ -88,7 +77,7 @@ export function userEntry(user: { uid: number; name: string | undefined }, owner
   const path = isWorkloadPath(`/${user.name ?? ""}`, owner.trustDomain)
     ? `/${user.name}`
     : `/uid-${user.uid}`;
-  return draftEntry(makeSpiffeId(owner.trustDomain, path), selectors, owner);
+  return declareEntry(makeSpiffeId(owner.trustDomain, path), selectors, owner);
 }
 
 function isWorkloadPath(path: string, trustDomain: TrustDomain): boolean {

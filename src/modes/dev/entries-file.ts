@@ -20,7 +20,7 @@ import {
   validateSelector,
 } from "../../core/selector.ts";
 import { parseTrustDomainOrId } from "../../core/spiffe-id.ts";
-import { draftEntry, type EntryOwner, resolveId, resolveWorkloadId } from "./declared-entries.ts";
+import { declareEntry, type EntryOwner, resolveId, resolveWorkloadId } from "./declared-entries.ts";
 
 /** An entry of a file. */
 export interface FileEntry {
@@ -155,7 +155,7 @@ function readEntry(read: Reader, node: unknown): FileEntry {
   if (fields.selectors === undefined || fields.selectors.length === 0) {
     throw read.fail(map, "selectors are missing: an entry needs at least one");
   }
-  const draft = { ...draftEntry(fields.spiffeId, fields.selectors, read.owner), ...fields };
+  const draft = { ...declareEntry(fields.spiffeId, fields.selectors, read.owner), ...fields };
   return { draft, hasId: fields.id !== undefined, place: read.place(map) };
 }
 

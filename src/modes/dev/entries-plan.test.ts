@@ -6,7 +6,7 @@ import { makeSpiffeId, parseTrustDomain } from "../../core/spiffe-id.ts";
 import type { Store } from "../../plugins/datastores/index.ts";
 import { createSqliteStore } from "../../plugins/datastores/sqlite/store.ts";
 import { createRegistry, type Registry } from "../../server/registry.ts";
-import { draftEntry } from "./declared-entries.ts";
+import { declareEntry } from "./declared-entries.ts";
 import { parseEntriesFile } from "./entries-file.ts";
 import { applyPlan, planEntries } from "./entries-plan.ts";
 
@@ -91,7 +91,7 @@ describe("an edit is applied as a difference", () => {
 describe("only entries of the file are touched", () => {
   test("an equal entry of somebody else's stays when the file lets go of it", async () => {
     const id = makeSpiffeId(trustDomain, "/web");
-    await registry.createEntries([draftEntry(id, [{ type: "unix", value: "uid:1" }], owner)]);
+    await registry.createEntries([declareEntry(id, [{ type: "unix", value: "uid:1" }], owner)]);
     await apply(file(web(0)));
     expect(owned).toEqual([]);
     await apply(file());

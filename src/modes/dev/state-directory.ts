@@ -9,8 +9,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
-import { replaceFile } from "../../agent/atomic-file.ts";
 import { SpireError } from "../../core/errors.ts";
+import { replaceFile } from "../../files/replace-file.ts";
 import { createFileLocks } from "./file-lock.ts";
 import { currentUid } from "./instances.ts";
 

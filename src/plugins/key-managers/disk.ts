@@ -1,8 +1,9 @@
 /** Keys in one JSON file, in the shape that SPIRE's `disk` key manager writes. */
-import { mkdir, open, readFile, rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { SpireError } from "../../core/errors.ts";
 import { exportPkcs8, generateKey, importPrivateKey, type KeyType, type LocalKey } from "../../core/keys.ts";
+import { replaceFile } from "../../files/replace-file.ts";
 import type { LocalKeyManager, ManagedKey } from "./index.ts";
 
 type StoredKey = ManagedKey & LocalKey;
@@ -142,35 +143,6 @@ async function writeKeys(path: string, keys: StoredKeys): Promise<void> {
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new SpireError("FAILED_PRECONDITION", `key file "${path}" can't be written: ${reason}`, { cause });
-  }
-}
-
-/** Old or new content, never a part, also after a power cut: temporary file, sync, rename, sync of the folder. */
-async function replaceFile(path: string, text: string): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
-  try {
-    await syncedWrite(temporary, text);
-    await rename(temporary, path);
-  } catch (error) {
-    await unlink(temporary).catch(() => {});
-    throw error;
-  }
-  const folder = await open(dirname(path), "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-async function syncedWrite(path: string, text: string): Promise<void> {
-  await unlink(path).catch(() => {});
-  const file = await open(path, "wx", 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }
 

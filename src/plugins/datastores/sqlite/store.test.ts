@@ -4,29 +4,19 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createManualClock } from "../../../core/clock.ts";
-import type { EntryDraft } from "../../../core/entry.ts";
+import { draftEntry, type EntryDraft } from "../../../core/entry.ts";
 import { parseSpiffeId } from "../../../core/spiffe-id.ts";
 import { createSqliteStore } from "./store.ts";
 
 const clock = createManualClock(1_800_000_000_000);
 
-const draft = (name: string): EntryDraft => ({
-  id: name,
-  spiffeId: parseSpiffeId(`spiffe://example.org/${name}`),
-  parentId: parseSpiffeId("spiffe://example.org/spire/agent/a"),
-  selectors: [{ type: "unix", value: "uid:0" }],
-  x509SvidTtl: 0,
-  jwtSvidTtl: 0,
-  federatesWith: [],
-  admin: false,
-  downstream: false,
-  expiresAt: 0,
-  dnsNames: [],
-  storeSvid: false,
-  hint: "",
-  disableX509SvidPrefetch: false,
-  jwtSvidIncludeJti: false,
-});
+const draft = (name: string): EntryDraft =>
+  draftEntry({
+    id: name,
+    spiffeId: parseSpiffeId(`spiffe://example.org/${name}`),
+    parentId: parseSpiffeId("spiffe://example.org/spire/agent/a"),
+    selectors: [{ type: "unix", value: "uid:0" }],
+  });
 
 describe("a SQLite datastore in a file", () => {
   let directory: string;
