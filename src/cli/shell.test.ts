@@ -10,7 +10,6 @@ const shells: readonly { name: string; syntax: ShellSyntax; script: (line: strin
     script: (line: string) => ["-c", 'eval "$1"; printenv X', name, line],
   })),
   { name: "fish", syntax: "fish", script: (line) => ["-c", "echo $argv[1] | source; printenv X", line] },
-  { name: "pwsh", syntax: "powershell", script: (line) => ["-NoProfile", "-Command", `${line}\nprintenv X`] },
 ];
 
 const hostile = [

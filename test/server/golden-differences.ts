@@ -87,9 +87,9 @@ export const differences: Readonly<Record<string, Difference>> = {
 };
 
 /** Cases that need a part which isn't there yet. */
-export const notYet: readonly { readonly cases: RegExp; readonly needs: string }[] = [
-  { cases: /^(attest-agent|agent)\/.*x509pop/, needs: "the x509pop node attestor" },
-  { cases: /^authorization\/localauthority/, needs: "localauthority.v1" },
-  { cases: /^agent\/delete-banned/, needs: "the x509pop node attestor" },
-  { cases: /^authorization\/reflection/, needs: "a client for gRPC reflection" },
+export const notYet: readonly { readonly cases: RegExp; readonly needs: string; readonly calls: number }[] = [
+  { cases: /^(attest-agent|agent)\/.*x509pop/, needs: "the x509pop node attestor", calls: 11 },
+  { cases: /^authorization\/localauthority/, needs: "localauthority.v1", calls: 1 },
+  { cases: /^agent\/delete-banned/, needs: "the x509pop node attestor", calls: 1 },
+  { cases: /^authorization\/reflection/, needs: "a client for gRPC reflection", calls: 2 },
 ];

@@ -209,6 +209,9 @@ const outcomeOf = ({ code, message, response }: RecordedCall): Outcome => ({
   statuses: statusesOf(response),
 });
 
+/** Whether a case needs what this server has not got. */
+const waits = (name: string): boolean => notYet.some(({ cases }) => cases.test(name));
+
 function replayFiles(start: () => Promise<Scene>, files: readonly string[]): void {
   let scene: Scene;
   beforeAll(async () => {
@@ -220,9 +223,8 @@ function replayFiles(start: () => Promise<Scene>, files: readonly string[]): voi
     describe(file, () => {
       for (const call of recorded(file)) {
         const name = `${file}/${call.name}`;
-        const missing = notYet.find(({ cases }) => cases.test(name));
-        const title = missing ? `${call.name} (needs ${missing.needs})` : call.name;
-        test.skipIf(missing !== undefined)(title, async () => {
+        if (waits(name)) continue;
+        test(call.name, async () => {
           const sent = await scene.before(call);
           const channel = scene.callers.get(call.caller);
           if (!channel) throw new Error(`there is no caller "${call.caller}" here`);
@@ -235,19 +237,30 @@ function replayFiles(start: () => Promise<Scene>, files: readonly string[]): voi
   }
 }
 
-describe("recorded calls: attestation", () => replayFiles(startAttestationScene, ["attest-agent"]));
+const attestationFiles = ["attest-agent"];
+const otherFiles = [
+  "entry-create",
+  "entry-read",
+  "entry-update-delete",
+  "svid",
+  "authorized-entries",
+  "authorization",
+  "agent",
+  "bundle",
+];
 
-describe("recorded calls: the rest", () =>
-  replayFiles(startMainScene, [
-    "entry-create",
-    "entry-read",
-    "entry-update-delete",
-    "svid",
-    "authorized-entries",
-    "authorization",
-    "agent",
-    "bundle",
-  ]));
+describe("recorded calls: attestation", () => replayFiles(startAttestationScene, attestationFiles));
+
+describe("recorded calls: the rest", () => replayFiles(startMainScene, otherFiles));
+
+test("the recorded calls that wait for what the server has not got are few, and known", () => {
+  const names = [...attestationFiles, ...otherFiles].flatMap((file) =>
+    recorded(file).map(({ name }) => `${file}/${name}`),
+  );
+  expect(
+    notYet.map(({ cases, needs }) => ({ needs, calls: names.filter((name) => cases.test(name)).length })),
+  ).toEqual(notYet.map(({ needs, calls }) => ({ needs, calls })));
+});
 
 interface MatrixRow {
   readonly service: string;
@@ -269,8 +282,17 @@ describe("recorded calls: who may call what", () => {
   for (const row of readGolden("authz-matrix") as readonly MatrixRow[]) {
     const { service, method, request, results } = row;
     // proto/ leaves out List, which the stock server doesn't implement either.
-    const missing = missingServices.includes(service) || method === "List";
-    test.skipIf(missing)(`${service}/${method}`, async () => {
+    if (method === "List") continue;
+    if (missingServices.includes(service)) {
+      test(`${service}/${method} is not served yet, by any caller's word`, async () => {
+        for (const channel of scene.callers.values()) {
+          const { code } = await replayer.replay({ service, method, request }, channel);
+          expect(["UNIMPLEMENTED", "UNAVAILABLE"]).toContain(code);
+        }
+      });
+      continue;
+    }
+    test(`${service}/${method}`, async () => {
       for (const [caller, result] of Object.entries(results)) {
         const channel = scene.callers.get(caller);
         if (!channel) throw new Error(`there is no caller "${caller}" here`);
