@@ -22,7 +22,7 @@ import { createDiskKeyManager } from "../plugins/key-managers/disk.ts";
 import type { LocalKeyManager } from "../plugins/key-managers/index.ts";
 import { createMemoryKeyManager } from "../plugins/key-managers/memory.ts";
 import { createJoinTokenProver } from "../plugins/node-attestors/join-token.ts";
-import { createUnixAttestor } from "../plugins/workload-attestors/unix.ts";
+import { createUnixAttestor, type UnixAttestorOptions } from "../plugins/workload-attestors/unix.ts";
 import { dialTls } from "../rpc/dial.ts";
 import { SVIDService } from "../rpc/gen/spire/api/server/svid/v1/svid.ts";
 import { type Listener, listenUnix } from "../rpc/listen.ts";
@@ -46,11 +46,7 @@ export interface AgentSettings {
   readonly joinToken?: string | (() => Promise<string>);
   readonly bootstrap: AgentBootstrap;
   readonly syncIntervalMs: number;
-  readonly unix: {
-    readonly discoverWorkloadPath: boolean;
-    /** Bytes; 0 = any size is hashed, below 0 = none is. */
-    readonly workloadSizeLimit: number;
-  };
+  readonly unix: UnixAttestorOptions;
   readonly x509SvidCacheMaxSize: number;
   readonly jwtSvidCacheMaxSize: number;
   readonly workloadKeyType: KeyType;

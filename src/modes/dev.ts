@@ -148,7 +148,7 @@ async function assemble(
 
   const agent = await startAgent(
     {
-      ...(await agentSettings(places, server)),
+      ...agentSettings(places, server),
       joinToken: () => createTokenFor(owner.agentId, registry),
       bootstrap: { type: "bundle", bundle: () => server.bundle() },
     },

@@ -104,6 +104,22 @@ describe("what is handed out", () => {
     );
     expect(await fetchIds(ready)).toEqual(["spiffe://example.org/path", "spiffe://example.org/hash"]);
   });
+
+  test("a hash that is asked for only later", async () => {
+    const { ready } = await sandbox.dev();
+    const before = await fetchIds(ready);
+    const hash = createHash("sha256")
+      .update(readFileSync(program[0] ?? ""))
+      .digest("hex");
+    const created = await finish(
+      sandbox.spire(
+        ...["server", "entry", "create", "-socketPath", ready.server_socket, "-parentID", ready.agent_id],
+        ...["-spiffeID", "spiffe://example.org/hash", "-selector", `unix:sha256:${hash}`],
+      ),
+    );
+    expect(created.code).toBe(0);
+    expect((await fetchIds(ready)).sort()).toEqual(["spiffe://example.org/hash", ...before]);
+  });
 });
 
 describe("several instances", () => {

@@ -1,8 +1,8 @@
 /** What the server and the agent of a development instance are told. */
 import { join } from "node:path";
+import type { AuthorizedEntries } from "../../core/authorized-entries.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
-import type { Registry } from "../../server/registry.ts";
 import { type AgentSettings, defaultAgentSettings } from "../agent.ts";
 import { defaultServerSettings, type RunningServer, type ServerSettings } from "../server.ts";
 import type { SocketDirectory } from "./socket-directory.ts";
@@ -44,12 +44,11 @@ export const serverSettings = (
   version,
 });
 
-export async function agentSettings(
+export function agentSettings(
   { state, sockets, version }: Places,
   server: RunningServer,
-): Promise<Omit<AgentSettings, "joinToken" | "bootstrap">> {
+): Omit<AgentSettings, "joinToken" | "bootstrap"> {
   const directory = join(state.path, "agent");
-  const hashes = await usesHashes(server.registry);
   return {
     ...defaultAgentSettings,
     trustDomain: server.trustDomain,
@@ -57,7 +56,7 @@ export async function agentSettings(
     socketPath: sockets.workloadApi,
     ...(state.persistent ? { dataDir: directory } : {}),
     keyManager: state.persistent ? { type: "disk", directory } : { type: "memory" },
-    unix: { discoverWorkloadPath: true, workloadSizeLimit: hashes ? 0 : -1 },
+    unix: { discoverWorkloadPath: true, workloadSizeLimit: 0, hashWanted: watchForHashes(server) },
     version,
   };
 }
@@ -66,9 +65,21 @@ export async function agentSettings(
  * Whether an entry asks for the hash of an executable: hashing a large one takes longer than all else that a
  * workload waits for, so it is done only then.
  */
-async function usesHashes(registry: Registry): Promise<boolean> {
-  const { items } = await registry.listEntries({}, { size: 0, token: "" });
-  return items.some(({ selectors }) =>
-    selectors.some(({ type, value }) => type === "unix" && value.startsWith("sha256:")),
-  );
+function watchForHashes({ registry, onChange }: RunningServer): () => boolean {
+  let known: boolean | undefined;
+  onChange(() => {
+    known = undefined;
+  });
+  return () => {
+    known ??= asksForHash(registry.index);
+    return known;
+  };
+}
+
+function asksForHash(index: AuthorizedEntries): boolean {
+  for (const id of index.entryIds()) {
+    const selectors = index.entry(id)?.selectors ?? [];
+    if (selectors.some(({ type, value }) => type === "unix" && value.startsWith("sha256:"))) return true;
+  }
+  return false;
 }

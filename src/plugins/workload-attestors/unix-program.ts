@@ -18,8 +18,15 @@ export interface ProgramReader {
 const mostRemembered = 256;
 const chunkBytes = 256 * 1024;
 
-/** `sizeLimit` in bytes; 0 = none, below 0 = no hash is made. */
-export function createProgramReader(procPath: string, sizeLimit: number): ProgramReader {
+export interface ProgramReaderOptions {
+  /** Bytes; 0 = none, below 0 = no hash is made. */
+  readonly workloadSizeLimit: number;
+  /** Asked at each read; unset = always. */
+  readonly hashWanted?: (() => boolean) | undefined;
+}
+
+export function createProgramReader(procPath: string, options: ProgramReaderOptions): ProgramReader {
+  const { workloadSizeLimit: sizeLimit, hashWanted = () => true } = options;
   const digests = new Map<string, Promise<string>>();
 
   /**
@@ -53,7 +60,7 @@ export function createProgramReader(procPath: string, sizeLimit: number): Progra
       try {
         file = await open(link, constants.O_RDONLY);
         const path = await readlink(`/proc/self/fd/${file.fd}`);
-        return sizeLimit < 0 ? { path } : { path, sha256: await digestOf(file) };
+        return sizeLimit < 0 || !hashWanted() ? { path } : { path, sha256: await digestOf(file) };
       } catch (caught) {
         if (caught instanceof SpireError) throw caught;
         throw new SpireError("INTERNAL", `program of process ${pid} can't be read`, { cause: caught });

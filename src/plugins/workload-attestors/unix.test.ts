@@ -100,6 +100,17 @@ describe("the unix attestor", () => {
     expect((await attest()).at(-1)).toBe(`path:${program}`);
   });
 
+  test("hashes only while somebody cares for it", async () => {
+    let hashWanted = false;
+    const { attest, program } = inMadeUpSystem({
+      discoverWorkloadPath: true,
+      hashWanted: () => hashWanted,
+    });
+    expect((await attest()).at(-1)).toBe(`path:${program}`);
+    hashWanted = true;
+    expect((await attest()).at(-1)).toStartWith("sha256:");
+  });
+
   test("fails for a program beyond the size limit", async () => {
     const within = inMadeUpSystem({ discoverWorkloadPath: true, workloadSizeLimit: 9 });
     expect((await within.attest()).at(-1)).toStartWith("sha256:");

@@ -13,6 +13,8 @@ export interface UnixAttestorOptions {
   readonly discoverWorkloadPath: boolean;
   /** Bytes; 0 = any size is hashed, below 0 = none is hashed. A larger program fails the attestation. */
   readonly workloadSizeLimit: number;
+  /** Asked at each attestation whether anybody cares for `sha256`; unset = always. */
+  readonly hashWanted?: (() => boolean) | undefined;
   /** Where the kernel shows processes; `/proc` unless said. */
   readonly procPath?: string;
   readonly passwdPath?: string;
@@ -41,9 +43,7 @@ export function createUnixAttestor(options: UnixAttestorOptions): WorkloadAttest
   const groups = createNameTable(options.groupPath ?? "/etc/group");
   const status = createStatusReader(procPath);
   const selectors = createSelectorMemory(users, groups);
-  const program = options.discoverWorkloadPath
-    ? createProgramReader(procPath, options.workloadSizeLimit)
-    : undefined;
+  const program = options.discoverWorkloadPath ? createProgramReader(procPath, options) : undefined;
   return {
     name,
     async attest(process) {
