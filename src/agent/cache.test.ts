@@ -2,9 +2,10 @@ import { describe, expect, test } from "bun:test";
 import { plainEntry } from "../../test/fakes/spire-server.ts";
 import { createManualClock } from "../core/clock.ts";
 import type { Entry } from "../core/entry.ts";
+import { exportPublicKeyInfo, generateKey } from "../core/keys.ts";
 import { parseSelector, type Selector } from "../core/selector.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
-import { emptyBundle } from "../core/trust-bundle.ts";
+import { emptyBundle, type TrustBundle } from "../core/trust-bundle.ts";
 import { X509SVIDResponse } from "../rpc/gen/spiffe/workload/workloadapi.ts";
 import { createWorkloadCache, type WorkloadCache } from "./cache.ts";
 import type { WorkloadSvid } from "./sign-svids.ts";
@@ -125,6 +126,28 @@ describe("a message", () => {
     const first = cache.view(selectors("unix:uid:1")).message("x509-svids");
     expect(cache.view(selectors("unix:uid:1")).message("x509-svids")).toBe(first);
     expect(cache.view(selectors("unix:uid:1", "unix:gid:5")).message("x509-svids")).toBe(first);
+  });
+
+  test("changes with the authorities that it holds, and with no others", async () => {
+    const { cache, put, sign } = newCache();
+    put(entry("a"));
+    sign();
+    const view = cache.view(selectors("unix:uid:1"));
+    const kinds = ["x509-svids", "x509-bundles", "jwt-bundles"] as const;
+    const changedBy = (bundle: Partial<TrustBundle>) => {
+      const before = kinds.map((kind) => view.message(kind));
+      cache.update({ put: [], deleted: [] }, { own: { ...own, ...bundle }, federated: new Map() });
+      return kinds.filter((kind, index) => view.message(kind) !== before[index]);
+    };
+    const publicKey = exportPublicKeyInfo((await generateKey("ec-p256")).publicKey);
+    const jwtAuthorities = [{ keyId: "k", publicKey, expiresAt: 0, tainted: false }];
+    const tainted = jwtAuthorities.map((authority) => ({ ...authority, tainted: true }));
+    const x509Authorities = [{ der: Buffer.from("root"), tainted: false }];
+    expect(changedBy({ jwtAuthorities })).toEqual(["jwt-bundles"]);
+    expect(changedBy({ jwtAuthorities, sequenceNumber: 2 })).toEqual([]);
+    expect(changedBy({ jwtAuthorities: tainted })).toEqual([]);
+    expect(changedBy({ jwtAuthorities, x509Authorities })).toEqual(["x509-svids", "x509-bundles"]);
+    expect(changedBy({ x509Authorities })).toEqual(["jwt-bundles"]);
   });
 
   test("stays the same object when a change doesn't concern it", () => {

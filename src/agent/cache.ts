@@ -92,7 +92,8 @@ export function createWorkloadCache({ clock, maxSvids, onMissing }: WorkloadCach
   function content(kind: StreamKind, matched: readonly Entry[]): Content | undefined {
     if (!own) return undefined;
     const bundles = bundlesFor(own, matched);
-    const bundleKey = [own, ...bundles.federated.values()].map((forms) => forms.version).join(",");
+    const form = kind === "jwt-bundles" ? "jwks" : "der";
+    const bundleKey = [own, ...bundles.federated.values()].map(({ versions }) => versions[form]).join(",");
     if (kind !== "x509-svids") return { key: bundleKey, goodUntil: forever };
     const identities = identitiesOf(matched);
     if (!identities) return undefined;
@@ -166,7 +167,7 @@ export function createWorkloadCache({ clock, maxSvids, onMissing }: WorkloadCach
 
   function putBundles(bundles: CacheBundles): void {
     if (!own || !equalBundles(own.bundle, bundles.own)) {
-      own = createBundleForms(bundles.own, ++version);
+      own = createBundleForms(bundles.own, ++version, own);
       tainted = taintedAuthorities(bundles.own);
       views.touchAll();
     }
@@ -178,7 +179,7 @@ export function createWorkloadCache({ clock, maxSvids, onMissing }: WorkloadCach
     for (const [trustDomain, bundle] of bundles.federated) {
       const known = federated.get(trustDomain);
       if (known && equalBundles(known.bundle, bundle)) continue;
-      federated.set(trustDomain, createBundleForms(bundle, ++version));
+      federated.set(trustDomain, createBundleForms(bundle, ++version, known));
       views.touchFederation(trustDomain);
     }
   }

@@ -32,7 +32,7 @@ export interface AgentIdentity {
   tls(): TlsIdentity | undefined;
   /** What to verify the server with; undefined = nothing is known yet, and that is accepted. */
   trusted(): TrustBundle | undefined;
-  /** The server's newest bundle. Durable when this resolves. */
+  /** The server's newest bundle. Durable when this resolves, unless the disk refuses: then soon after it takes it. */
   learnBundle(bundle: TrustBundle): Promise<void>;
   /** Lets go of the SVID, on disk too. */
   forget(): Promise<void>;
@@ -79,6 +79,8 @@ export function createAgentIdentity(deps: AgentIdentityDeps): AgentIdentity {
   const { clock, log, keys, state, proofs, bootstrap, trustDomain } = deps;
   let held: Held | undefined;
   let known: TrustBundle | undefined;
+  /** Whether the disk has what is held. */
+  let isSaved = true;
 
   const isValid = (): boolean =>
     held !== undefined && unixSeconds(clock) < held.validity.notAfter - skewSeconds;
@@ -103,12 +105,23 @@ export function createAgentIdentity(deps: AgentIdentityDeps): AgentIdentity {
     return { slot, key, csr: await createCertificateRequest({ key }) };
   }
 
-  const save = (): Promise<void> =>
-    state.save({
-      svid: held?.chain ?? [],
-      bundle: known?.x509Authorities.map(({ der }) => der) ?? [],
-      reattestable: held?.reattestable ?? false,
-    });
+  /**
+   * Puts what is held on disk. A full disk must not cost an SVID that can't be had twice, so a failure is logged and
+   * the next `maintain` tries again.
+   */
+  async function save(): Promise<void> {
+    isSaved = false;
+    try {
+      await state.save({
+        svid: held?.chain ?? [],
+        bundle: known?.x509Authorities.map(({ der }) => der) ?? [],
+        reattestable: held?.reattestable ?? false,
+      });
+      isSaved = true;
+    } catch (error) {
+      log.error("Failed to save the agent's state; a restart would not know it. Trying again", { error });
+    }
+  }
 
   async function adopt(
     chain: readonly Uint8Array[],
@@ -128,7 +141,10 @@ export function createAgentIdentity(deps: AgentIdentityDeps): AgentIdentity {
   async function attest(signal: AbortSignal): Promise<void> {
     const prover = await proofs.next();
     if (!prover)
-      throw new SpireError("FAILED_PRECONDITION", "no agent SVID, and nothing left to attest with");
+      throw new SpireError(
+        "FAILED_PRECONDITION",
+        "no agent SVID, and nothing left to attest with; start the agent with a new join token",
+      );
     log.debug("Starting node attestation");
     const request = await newRequest();
     const channel = deps.dial(undefined);
@@ -214,6 +230,7 @@ export function createAgentIdentity(deps: AgentIdentityDeps): AgentIdentity {
   return {
     load,
     async maintain(signal) {
+      if (!isSaved) await save();
       await prepareTrust();
       if (held && isValid()) await renewIfDue(held, signal);
       else await attest(signal);

@@ -24,7 +24,9 @@ function newCache(maxTokens = 10) {
       if (server.failure) throw server.failure;
       const issuedAt = unixSeconds(clock);
       const header = Buffer.from(JSON.stringify({ alg: "ES256", kid: server.keyId })).toString("base64url");
-      const claims = Buffer.from(JSON.stringify({ n: requests.length })).toString("base64url");
+      const claims = Buffer.from(JSON.stringify({ sub: entry.spiffeId, n: requests.length })).toString(
+        "base64url",
+      );
       return {
         svid: {
           token: `${header}.${claims}.c2ln`,

@@ -49,7 +49,12 @@ export function createJwtCache({ client, clock, log, maxTokens }: JwtCacheOption
   async function request(entry: Entry, audience: readonly string[], timeoutMs: number): Promise<CachedToken> {
     const { svid } = await client().newJwtsvid({ entryId: entry.id, audience: [...audience] }, { timeoutMs });
     if (!svid) throw new SpireError("INTERNAL", "server sent no JWT-SVID");
-    const keyId = decodeJwtSvid(svid.token).header["kid"];
+    const { header, claims } = decodeJwtSvid(svid.token);
+    // An entry that changed at the server since the last sync must not give its new ID to the old workloads.
+    if (claims["sub"] !== entry.spiffeId) {
+      throw new SpireError("INTERNAL", "server sent a JWT-SVID of another SPIFFE ID");
+    }
+    const keyId = header["kid"];
     const renewAt = svid.issuedAt + (svid.expiresAt - svid.issuedAt) / 2;
     return { token: svid.token, keyId, renewAt, expiresAt: svid.expiresAt };
   }

@@ -1,6 +1,6 @@
 /** From the server's messages to the agent's values. */
 import type { Entry } from "../core/entry.ts";
-import { SpireError } from "../core/errors.ts";
+import { invalidArgument, SpireError } from "../core/errors.ts";
 import { sortSelectors } from "../core/selector.ts";
 import { makeSpiffeId, parseTrustDomain, type SpiffeId } from "../core/spiffe-id.ts";
 import type { TokenAuthority, TrustBundle } from "../core/trust-bundle.ts";
@@ -18,8 +18,11 @@ export function spiffeIdFromMessage(message: SPIFFEID | undefined): SpiffeId {
 /**
  * An entry as an agent gets it. Its parent is not among the fields that an agent asks for; `owner`, the agent
  * itself, stands there instead.
+ *
+ * @throws SpireError when an ID is malformed, or when there is no selector: any process would match such an entry.
  */
 export function entryFromMessage(message: EntryMessage, owner: SpiffeId): Entry {
+  if (message.selectors.length === 0) throw invalidArgument("entry has no selectors");
   return {
     id: message.id,
     spiffeId: spiffeIdFromMessage(message.spiffeId),

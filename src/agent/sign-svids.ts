@@ -1,11 +1,12 @@
 /** Gets X.509-SVIDs for workloads: a fresh key and request each, signed by the server in batches. */
 import type { Entry } from "../core/entry.ts";
 import { SpireError, statusCodes } from "../core/errors.ts";
-import { exportPkcs8, generateKey, type KeyType } from "../core/keys.ts";
+import { exportPkcs8, exportPublicKeyInfo, generateKey, type KeyType } from "../core/keys.ts";
 import type { Logger } from "../core/log.ts";
 import type { SpiffeId } from "../core/spiffe-id.ts";
 import { parseCertificate } from "../core/x509/certificate.ts";
 import { createCertificateRequest } from "../core/x509/csr.ts";
+import { parseSvidId } from "../core/x509/verify.ts";
 import type {
   BatchNewX509SVIDResponse_Result,
   NewX509SVIDParams,
@@ -52,7 +53,10 @@ const timeoutMs = 30_000;
 
 interface Pending {
   readonly entry: Entry;
+  /** PKCS #8 DER. */
   readonly key: Uint8Array;
+  /** DER SubjectPublicKeyInfo of `key`. */
+  readonly publicKeyInfo: Uint8Array;
   readonly params: NewX509SVIDParams;
 }
 
@@ -68,19 +72,25 @@ export function createSvidSigner(options: {
   async function prepare(entry: Entry): Promise<Pending> {
     const key = await generateKey(keyType);
     const csr = await createCertificateRequest({ key, uri: entry.spiffeId });
-    return { entry, key: exportPkcs8(key), params: { entryId: entry.id, csr: Buffer.from(csr) } };
+    const params = { entryId: entry.id, csr: Buffer.from(csr) };
+    return { entry, key: exportPkcs8(key), publicKeyInfo: exportPublicKeyInfo(key.publicKey), params };
   }
 
+  /** One result that is refused or can't be used keeps no other entry from its SVID. */
   function readResult(
-    { entry, key }: Pending,
+    pending: Pending,
     result: BatchNewX509SVIDResponse_Result | undefined,
   ): WorkloadSvid | undefined {
-    if (!result || (result.status && result.status.code !== statusCodes.OK)) {
-      const error = result?.status?.message ?? "server sent no result";
-      log.error("Failed to sign X509-SVID", { entry_id: entry.id, spiffe_id: entry.spiffeId, error });
+    const { id: entry_id, spiffeId: spiffe_id } = pending.entry;
+    try {
+      if (!result || (result.status && result.status.code !== statusCodes.OK)) {
+        throw new SpireError("INTERNAL", result?.status?.message ?? "server sent no result");
+      }
+      return readSvid(pending, chainFromMessage(result.svid));
+    } catch (error) {
+      log.error("Failed to sign X509-SVID", { entry_id, spiffe_id, error });
       return undefined;
     }
-    return readSvid(entry, key, chainFromMessage(result.svid));
   }
 
   async function signBatch(
@@ -121,12 +131,23 @@ const isFinal = (error: unknown): boolean => {
   return code === "PERMISSION_DENIED" || code === "UNAUTHENTICATED" || code === "UNAVAILABLE";
 };
 
-function readSvid(entry: Entry, key: Uint8Array, chain: readonly Uint8Array[]): WorkloadSvid {
+/**
+ * What the server signed must be what was asked for: an entry that changed there since the last sync would
+ * otherwise give its new ID to the workloads that matched the old one.
+ */
+function readSvid({ entry, key, publicKeyInfo }: Pending, chain: readonly Uint8Array[]): WorkloadSvid {
   const [leaf] = chain;
   if (!leaf) throw new SpireError("INTERNAL", "server sent no certificate");
   const certificate = parseCertificate(leaf);
+  const spiffeId = parseSvidId(certificate);
+  if (spiffeId !== entry.spiffeId) {
+    throw new SpireError("INTERNAL", `server sent an X509-SVID of "${spiffeId}"`);
+  }
+  if (Buffer.compare(certificate.publicKeyInfo, publicKeyInfo) !== 0) {
+    throw new SpireError("INTERNAL", "server sent an X509-SVID of another key");
+  }
   return {
-    spiffeId: entry.spiffeId,
+    spiffeId,
     chain: Buffer.concat(chain),
     key,
     expiresAt: certificate.notAfter,

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import {
+  chmodSync,
   copyFileSync,
   mkdtempSync,
   readdirSync,
@@ -38,6 +39,7 @@ describe("agent-data.json", () => {
     const directory = newDirectory();
     for (const name of ["agent-data.json", "keys.json"]) {
       copyFileSync(join(golden, name), join(directory, name));
+      chmodSync(join(directory, name), 0o600);
     }
     const { svid } = await createFileStateStore(directory).load();
     const key = await createDiskKeyManager({ path: join(directory, "keys.json") }).get("agent-svid-A");

@@ -3,7 +3,9 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SpireError } from "../core/errors.ts";
 import { formatPemCertificates, parsePemCertificates } from "../core/x509/certificate.ts";
-import { replaceFile } from "../files/replace-file.ts";
+import { reasonOf } from "../files/failure.ts";
+import { findForeignPart } from "../files/foreign-part.ts";
+import { removeUnfinished, replaceFile } from "../files/replace-file.ts";
 
 export interface AgentState {
   /** The agent's SVID, leaf first, DER; empty = none. */
@@ -14,7 +16,7 @@ export interface AgentState {
 }
 
 export interface StateStore {
-  /** @throws SpireError FAILED_PRECONDITION for a file that is damaged or can't be read. */
+  /** @throws SpireError FAILED_PRECONDITION for a file that is damaged, can't be read or may be somebody else's. */
   load(): Promise<AgentState>;
   /** Durable when this resolves. @throws SpireError FAILED_PRECONDITION. */
   save(state: AgentState): Promise<void>;
@@ -39,6 +41,8 @@ export function createFileStateStore(directory: string): StateStore {
   let writing: Promise<void> = Promise.resolve();
   return {
     async load() {
+      refuseForeign(directory);
+      removeUnfinished(path);
       const text = await readOptional(path);
       return text === undefined ? emptyState : parseState(path, text);
     },
@@ -93,6 +97,16 @@ function parseState(path: string, text: string): AgentState {
   }
 }
 
+/** Who made the directory could have the agent trust another server. */
+function refuseForeign(directory: string): void {
+  const foreign = findForeignPart(directory);
+  if (!foreign) return;
+  throw new SpireError(
+    "FAILED_PRECONDITION",
+    `data directory "${foreign.path}" belongs to uid ${foreign.uid} and lies where anybody may have made it`,
+  );
+}
+
 /** Absent and null mean none, as in Go. */
 function parseBlocks(value: unknown): Uint8Array[] {
   if (value === undefined || value === null) return [];
@@ -116,6 +130,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 function unusable(path: string, what: string, cause: unknown): SpireError {
-  const reason = cause instanceof Error ? `: ${cause.message}` : "";
-  return new SpireError("FAILED_PRECONDITION", `agent data file "${path}" ${what}${reason}`, { cause });
+  return new SpireError("FAILED_PRECONDITION", `agent data file "${path}" ${what}: ${reasonOf(cause)}`, {
+    cause,
+  });
 }

@@ -1,7 +1,7 @@
 /** The Workload API's stream messages, encoded once for all streams that hold the same identities. */
 import type { Entry } from "../core/entry.ts";
 import { type TrustDomain, trustDomainId } from "../core/spiffe-id.ts";
-import { concatDer, formatJwks, type TrustBundle } from "../core/trust-bundle.ts";
+import { concatDer, formatJwks, type TokenAuthority, type TrustBundle } from "../core/trust-bundle.ts";
 import {
   JWTBundlesResponse,
   X509BundlesResponse,
@@ -13,18 +13,24 @@ import type { WorkloadSvid } from "./sign-svids.ts";
 /** A bundle in the forms that workloads get, made when first needed. */
 export interface BundleForms {
   readonly bundle: TrustBundle;
-  /** Grows with each change of any bundle. */
-  readonly version: number;
+  /** Per form: grows with each change of any bundle, and stays the same as long as the form does. */
+  readonly versions: Readonly<Record<BundleForm, number>>;
   der(): Buffer;
   jwks(): Buffer;
 }
 
-export function createBundleForms(bundle: TrustBundle, version: number): BundleForms {
+type BundleForm = "der" | "jwks";
+
+/** @param before the forms of the bundle in its last state: what has not changed keeps its version. */
+export function createBundleForms(bundle: TrustBundle, version: number, before?: BundleForms): BundleForms {
   let der: Buffer | undefined;
   let jwks: Buffer | undefined;
   return {
     bundle,
-    version,
+    versions: {
+      der: before && hasSameDer(before.bundle, bundle) ? before.versions.der : version,
+      jwks: before && hasSameJwks(before.bundle, bundle) ? before.versions.jwks : version,
+    },
     der() {
       der ??= Buffer.from(concatDer(bundle));
       return der;
@@ -34,6 +40,15 @@ export function createBundleForms(bundle: TrustBundle, version: number): BundleF
       return jwks;
     },
   };
+}
+
+const hasSameDer = (a: TrustBundle, b: TrustBundle): boolean =>
+  Buffer.compare(concatDer(a), concatDer(b)) === 0;
+
+function hasSameJwks({ jwtAuthorities: a }: TrustBundle, { jwtAuthorities: b }: TrustBundle): boolean {
+  const isSame = ({ keyId, publicKey }: TokenAuthority, other: TokenAuthority | undefined) =>
+    keyId === other?.keyId && Buffer.compare(publicKey, other.publicKey) === 0;
+  return a.length === b.length && a.every((authority, index) => isSame(authority, b[index]));
 }
 
 /** The bundles of a message: the own one, then those that the identities federate with. */

@@ -6,10 +6,11 @@ const processTerminal: Terminal = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
   readInput: () => Bun.stdin.text(),
+  // Later ones are taken, too: many a supervisor sends its signal to the process and to its group.
   untilStopped: () =>
     new Promise((resolve) => {
-      process.once("SIGINT", () => resolve());
-      process.once("SIGTERM", () => resolve());
+      process.on("SIGINT", () => resolve());
+      process.on("SIGTERM", () => resolve());
     }),
   env: process.env,
 };

@@ -25,6 +25,9 @@ const verifications: Readonly<Record<string, Verification>> = {
   PS512: { hash: "sha512", padding: constants.RSA_PKCS1_PSS_PADDING },
 };
 
+/** RFC 7518, 3.3 and 3.5. */
+const smallestRsaBits = 2048;
+
 export interface ParsedToken {
   readonly header: JsonObject;
   readonly claims: JsonObject;
@@ -119,5 +122,6 @@ function isSigned(
     return verify(hash, data, { key, dsaEncoding: "ieee-p1363" }, signature);
   }
   if (key.asymmetricKeyType !== "rsa" || padding === undefined) return false;
+  if ((key.asymmetricKeyDetails?.modulusLength ?? 0) < smallestRsaBits) return false;
   return verify(hash, data, { key, padding, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }, signature);
 }

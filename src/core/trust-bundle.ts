@@ -136,7 +136,10 @@ function readTokenKey(key: Json): TokenAuthority {
 
 function readJwk(key: Json): Uint8Array {
   try {
-    return exportPublicKeyInfo(createPublicKey({ key: { ...key }, format: "jwk" }));
+    const publicKey = exportPublicKeyInfo(createPublicKey({ key: { ...key }, format: "jwk" }));
+    // A JWK may be taken that could not be used later, such as one of RSA with exponent 1.
+    importPublicKey(publicKey);
+    return publicKey;
   } catch (cause) {
     throw invalidBundle("malformed or unsupported key", cause);
   }
@@ -157,16 +160,29 @@ export function formatSpiffeBundle(bundle: TrustBundle): string {
   return JSON.stringify(document, undefined, 4);
 }
 
-/** The JWT authorities as a plain JWK set (RFC 7517), for the Workload API. */
+/**
+ * The JWT authorities as a plain JWK set (RFC 7517), for the Workload API. A key that has no form as a JWK verifies
+ * no JWT-SVID either; it is left out, as it must not keep the others from the workloads.
+ */
 export const formatJwks = (bundle: Pick<TrustBundle, "jwtAuthorities">): string =>
-  JSON.stringify({ keys: bundle.jwtAuthorities.map(formatTokenKey) }, undefined, 4);
+  JSON.stringify({ keys: bundle.jwtAuthorities.filter(hasJwk).map(formatTokenKey) }, undefined, 4);
+
+/** Whether a token key can be written as a JWK. */
+export function hasJwk(authority: Pick<TokenAuthority, "keyId" | "publicKey">): boolean {
+  try {
+    formatTokenKey(authority);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function formatX509Key({ der }: X509Authority): object {
   const { kty, ...parameters } = publicKeyOf(parseCertificate(der)).export({ format: "jwk" });
   return { use: uses.x509, kty, ...ordered(parameters), x5c: [Buffer.from(der).toString("base64")] };
 }
 
-function formatTokenKey({ keyId, publicKey }: TokenAuthority): object {
+function formatTokenKey({ keyId, publicKey }: Pick<TokenAuthority, "keyId" | "publicKey">): object {
   const { kty, ...parameters } = importPublicKey(publicKey).export({ format: "jwk" });
   return { kty, kid: keyId, ...ordered(parameters) };
 }

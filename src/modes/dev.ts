@@ -1,6 +1,6 @@
 /** The development mode's composition root: a server and an agent in one process, joined by their real protocols. */
 import { createHash } from "node:crypto";
-import { chmodSync, renameSync, writeFileSync } from "node:fs";
+import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import type { Entry } from "../core/entry.ts";
@@ -11,7 +11,7 @@ import { formatPemBundle } from "../core/trust-bundle.ts";
 import { createNameTable } from "../plugins/workload-attestors/unix-names.ts";
 import type { Registry } from "../server/registry.ts";
 import { type RunningAgent, startAgent } from "./agent.ts";
-import { chooseAgentId, createTokenFor } from "./dev/agent-id.ts";
+import { chooseAgentId, createAgentTokens } from "./dev/agent-id.ts";
 import { type EntryOwner, parseEntryOption, userEntry } from "./dev/declared-entries.ts";
 import { currentUid, ownInstancesDirectory, takeRunDirectory } from "./dev/instances.ts";
 import { agentSettings, requireLoopback, serverSettings } from "./dev/settings.ts";
@@ -120,10 +120,12 @@ async function assemble(
   if (!state.record) await state.save(kept);
 
   const places = { state, sockets, version: settings.version };
-  const server = await startServer(serverSettings(places, trustDomain, bindAddress, settings.port), deps);
+  const tokens = createAgentTokens();
+  const server = await startServer(
+    { ...serverSettings(places, trustDomain, bindAddress, settings.port), joinTokenName: tokens.nameOf },
+    deps,
+  );
   closers.push(() => server.close());
-  // In a directory of the user's choice nothing else keeps others from administrating this server.
-  chmodSync(sockets.server, 0o600);
   const { registry } = server;
   const owner = { trustDomain, agentId: await chooseAgentId(registry, trustDomain, kept.agent_id) };
   const record = { ...kept, agent_id: owner.agentId };
@@ -149,7 +151,7 @@ async function assemble(
   const agent = await startAgent(
     {
       ...agentSettings(places, server),
-      joinToken: () => createTokenFor(owner.agentId, registry),
+      joinToken: () => tokens.create(owner.agentId, registry),
       bootstrap: { type: "bundle", bundle: () => server.bundle() },
     },
     deps,

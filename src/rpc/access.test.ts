@@ -13,7 +13,7 @@ const svidOf = (path: string): PeerSvid => ({
   id: parseSpiffeId(`spiffe://example.org${path}`),
   chain: [],
   serialNumber: "1",
-  expiresAt: 0,
+  expiresAt: 3_600,
 });
 const overTls = (path: string, address = "192.0.2.1:1000"): Caller => ({
   transport: "tcp",
@@ -93,6 +93,27 @@ describe("who may call what", () => {
     for (const caller of Object.values(callers)) {
       const error = await refusal(check(callOf("/spire.api.server.agent.v1.Agent/Nonsense", caller)));
       expect(error?.code).toBe("PERMISSION_DENIED");
+    }
+  });
+
+  test("an SVID that ended while its connection stands makes nobody an admin or a downstream server", async () => {
+    const { check, clock } = setUp();
+    const methods: [string, string][] = [
+      ["/spire.api.server.agent.v1.Agent/CountAgents", "/admin-by-entry"],
+      ["/spire.api.server.agent.v1.Agent/CountAgents", "/admin-by-configuration"],
+      ["/spire.api.server.svid.v1.SVID/NewDownstreamX509CA", "/downstream"],
+    ];
+    await clock.advance(3_599_000);
+    for (const [method, path] of methods) {
+      expect(await refusal(check(callOf(method, overTls(path))))).toBeUndefined();
+    }
+    await clock.advance(1_000);
+    for (const [method, path] of methods) {
+      const error = await refusal(check(callOf(method, overTls(path))));
+      expect(error).toMatchObject({
+        code: "PERMISSION_DENIED",
+        message: `authorization denied for method ${method}`,
+      });
     }
   });
 

@@ -1,12 +1,12 @@
 /** Who may call which method of the server, and how often. */
-import type { Clock } from "../core/clock.ts";
+import { type Clock, unixSeconds } from "../core/clock.ts";
 import { permissionDenied, SpireError } from "../core/errors.ts";
 import type { LogFields } from "../core/log.ts";
 import type { SpiffeId } from "../core/spiffe-id.ts";
 import type { BeforeCall } from "./calls.ts";
 import { PermissionDeniedDetails, PermissionDeniedDetails_Reason } from "./gen/spire/api/types/status.ts";
 import { createRateLimits, type RateLimitSettings } from "./rate-limit.ts";
-import { type LimitName, type MethodRule, methodRules } from "./server-methods.ts";
+import { type CallerKind, type LimitName, type MethodRule, methodRules } from "./server-methods.ts";
 import type { Call, Caller, PeerSvid } from "./service.ts";
 
 export interface AccessLookups {
@@ -56,22 +56,44 @@ export function createAccess({ lookups, clock, rateLimit }: AccessOptions): Befo
     call: Call,
     request: unknown,
   ): Promise<LogFields> {
-    const fields = await authorize(rule, call, lookups);
-    await limits.take(limit, hostOf(call.caller), itemsOf(rule, request), call.signal);
-    return fields;
+    const fields = await authorize(rule, call, lookups, unixSeconds(clock));
+    const waited = await limits.take(limit, hostOf(call.caller), itemsOf(rule, request), call.signal);
+    // A caller may have lost its rights while it stood in line.
+    return waited ? authorize(rule, call, lookups, unixSeconds(clock)) : fields;
   }
 
   return (call, request) => {
     const rule = methodRules.get(call.method);
     if (!rule) throw denied(call.method);
     return rule.limit === undefined || call.caller.transport === "unix"
-      ? authorize(rule, call, lookups)
+      ? authorize(rule, call, lookups, unixSeconds(clock))
       : limited(rule, rule.limit, call, request);
   };
 }
 
-/** In SPIRE's order: any, local, admin by configuration, admin by entries, downstream, agent. */
-function authorize(rule: MethodRule, call: Call, lookups: AccessLookups): LogFields | Promise<LogFields> {
+/**
+ * PERMISSION_DENIED for a caller who may not call the method whoever it turns out to be: by its transport, or for
+ * want of a certificate. Nobody's request has to be read or decoded for that.
+ */
+export function refuseAtOnce({ method, caller }: Pick<Call, "method" | "caller">): SpireError | undefined {
+  const allowed = methodRules.get(method)?.allowed ?? [];
+  if (allowed.includes("any")) return undefined;
+  const mayPass = caller.transport === "unix" ? allowed.includes("local") : allowed.some(needsCertificate);
+  return mayPass && (caller.transport === "unix" || caller.svid) ? undefined : denied(method);
+}
+
+const needsCertificate = (kind: CallerKind): boolean => kind !== "local" && kind !== "any";
+
+/**
+ * In SPIRE's order: any, local, admin by configuration, admin by entries, downstream, agent. A certificate was
+ * verified when its connection opened; `now` (unix seconds) tells whether it has ended since.
+ */
+function authorize(
+  rule: MethodRule,
+  call: Call,
+  lookups: AccessLookups,
+  now: number,
+): LogFields | Promise<LogFields> {
   const { allowed } = rule;
   const { caller, method } = call;
   if (allowed.includes("any")) return { authorized_as: "nobody", authorized_via: "" };
@@ -81,11 +103,12 @@ function authorize(rule: MethodRule, call: Call, lookups: AccessLookups): LogFie
   }
   const { svid } = caller;
   if (!svid) throw denied(method);
-  if (allowed.includes("admin")) {
+  const holds = now < svid.expiresAt;
+  if (holds && allowed.includes("admin")) {
     if (lookups.configuredAdmin(svid.id)) return { authorized_as: "admin", authorized_via: "config" };
     if (lookups.admin(svid.id)) return { authorized_as: "admin", authorized_via: "entries" };
   }
-  if (allowed.includes("downstream") && lookups.downstream(svid.id)) {
+  if (holds && allowed.includes("downstream") && lookups.downstream(svid.id)) {
     return { authorized_as: "downstream", authorized_via: "entries" };
   }
   if (allowed.includes("agent")) return authorizeAgent(svid, method, lookups);

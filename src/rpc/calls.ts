@@ -18,6 +18,7 @@ import {
   type MethodDefinition,
 } from "./service.ts";
 import { statusOf } from "./status.ts";
+import { routeUnknownMethods, unknownMethod } from "./unknown-method.ts";
 
 /**
  * Runs before a call's handler, with the request where there is just one: returns fields for the call's log
@@ -25,12 +26,16 @@ import { statusOf } from "./status.ts";
  */
 export type BeforeCall = (call: Call, request: unknown) => Promise<LogFields> | LogFields;
 
+/** Judges a call by its caller and headers alone, before anything of its request is read; an error refuses it. */
+export type RefuseCall = (call: Call) => SpireError | undefined;
+
 /** Runs when a call begins; what it returns runs once when the call is over, with the error it ended with. */
 export type ObserveCall = (call: Call) => (outcome: SpireError | undefined) => void;
 
 export interface DispatchOptions {
   readonly services: readonly BoundService[];
   readonly log: Logger;
+  readonly refuse?: RefuseCall | undefined;
   readonly before?: BeforeCall | undefined;
   readonly observe?: ObserveCall | undefined;
   /** Who is at the other end of an HTTP/2 session; undefined when it is over. */
@@ -85,7 +90,9 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
     const caller = session && options.callerOf(session);
     if (!route || !caller) {
       // Without a caller the connection is over or was refused, and nobody gets this answer.
-      const error = caller ? unimplemented(path) : new SpireError("UNAVAILABLE", "the connection is closed");
+      const error = caller
+        ? unknownMethod(path, [...routes.keys()])
+        : new SpireError("UNAVAILABLE", "the connection is closed");
       transport.sendStatus(statusOf(error));
       return;
     }
@@ -94,19 +101,22 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
       startConversation(route, call, transport);
       return;
     }
-    transport.start(
-      receiveOne(call, transport, (request) =>
-        route.method.responseStream
-          ? runStream(route, call, request, request)
-          : runUnary(route, call, request),
-      ),
-    );
+    const run = (request: unknown) =>
+      route.method.responseStream ? runStream(route, call, request, request) : runUnary(route, call, request);
+    const begin = () => {
+      const refusal = options.refuse?.(call);
+      if (refusal) fail(call, refusal);
+      else transport.startRead();
+    };
+    transport.start(receiveOne(call, transport, begin, run));
   }
 
   async function runUnary(route: Route, call: RunningCall, request: unknown): Promise<void> {
     singles.add(call);
     try {
       await admit(call, request);
+      // Whoever cancels while the call waits for its turn must not get the work done for nothing.
+      if (call.over) return;
       const answer = encode(route, await route.handle(request, call));
       if (call.over) return;
       call.transport.sendMessage(answer, ignore);
@@ -154,7 +164,9 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
     transport.start({
       onReceiveMetadata(metadata: Metadata) {
         call.metadataReceived(metadata);
-        void runStream(route, call, requests.iterable);
+        const refusal = options.refuse?.(call);
+        if (refusal) fail(call, refusal);
+        else void runStream(route, call, requests.iterable);
       },
       onReceiveMessage(message: unknown) {
         if (message instanceof Undecodable) requests.fail(undecodable(message));
@@ -190,6 +202,7 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
       new ServerInterceptingCall(transport, { start: () => start(transport, method.path) }),
     register(server) {
       for (const service of options.services) addRoutes(service, routes, server);
+      routeUnknownMethods(server);
     },
     endCalls(which) {
       const ending = which === "all" ? [...streams, ...singles] : streams;
@@ -221,22 +234,29 @@ function encode({ method }: Route, answer: unknown): Buffer {
   return answer instanceof EncodedMessage ? answer.bytes : method.responseSerialize(answer);
 }
 
-/** Receives exactly one request, then runs. */
-function receiveOne(call: RunningCall, transport: Transport, run: (request: unknown) => void) {
+/** Receives exactly one request, once `begin` has asked for it, then runs. */
+function receiveOne(
+  call: RunningCall,
+  transport: Transport,
+  begin: () => void,
+  run: (request: unknown) => void,
+) {
   let request: unknown;
   let received = false;
   return {
     onReceiveMetadata(metadata: Metadata) {
       call.metadataReceived(metadata);
-      transport.startRead();
+      begin();
     },
     onReceiveMessage(message: unknown) {
+      if (call.over) return;
       if (received) return refuse("received a second request message for a call with a single one");
       received = true;
       request = message;
       transport.startRead();
     },
     onReceiveHalfClose() {
+      if (call.over) return;
       if (!received) return refuse("received no request message");
       run(request);
     },
@@ -262,9 +282,6 @@ function unforeseen(call: RunningCall, caught: unknown): SpireError {
   if (!aborted) call.log.error("Call failed for an unforeseen reason", { error: caught });
   return new SpireError("INTERNAL", "internal", { cause: caught });
 }
-
-const unimplemented = (path: string): SpireError =>
-  new SpireError("UNIMPLEMENTED", `unknown method ${path.slice(path.lastIndexOf("/") + 1)}`);
 
 function undecodable({ reason }: Undecodable): SpireError {
   const text = reason instanceof Error ? reason.message : String(reason);

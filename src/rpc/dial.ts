@@ -80,7 +80,7 @@ export function dialTls(target: TlsTarget): Channel {
   );
 }
 
-/** Takes the reason out of grpc-js's account of its attempts. */
+/** Takes the reason out of grpc-js's account of its attempts, which is left behind: it repeats the reason. */
 function tidy(error: SpireError, address: string): SpireError {
   const [, reason] =
     /^(?:\w+: )?(?:No connection established\. Last error: )+(.*)\. Resolution note: .*$/s.exec(
@@ -88,7 +88,7 @@ function tidy(error: SpireError, address: string): SpireError {
     ) ?? [];
   if (error.code !== "UNAVAILABLE" || reason === undefined) return error;
   const text = reason.replace(/^Error: /, "").replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, "");
-  return new SpireError("UNAVAILABLE", `could not connect to ${address}: ${text}`, { cause: error });
+  return new SpireError("UNAVAILABLE", `could not connect to ${address}: ${text}`);
 }
 
 function channelOf(grpc: GrpcClient, explain: (error: SpireError) => SpireError): Channel {

@@ -23,16 +23,17 @@ interface Bucket {
 export interface RateLimits {
   /**
    * Takes `count` tokens from the budget of `host`; resolves when they have come in, or when `signal` is aborted.
+   * @returns whether that took time.
    * @throws SpireError RESOURCE_EXHAUSTED when `count` is more than the bucket ever holds.
    */
-  take(limit: LimitName, host: string, count: number, signal: AbortSignal): Promise<void>;
+  take(limit: LimitName, host: string, count: number, signal: AbortSignal): Promise<boolean>;
 }
 
 export function createRateLimits(settings: RateLimitSettings, clock: Clock): RateLimits {
   const buckets = new Map<LimitName, GenerationMap>();
   return {
     async take(limit, host, count, signal) {
-      if (!isOn(limit, settings)) return;
+      if (!isOn(limit, settings)) return false;
       const perSecond = limitsPerSecond[limit];
       if (count > perSecond) {
         throw new SpireError("RESOURCE_EXHAUSTED", `rate (${count}) exceeds burst size (${perSecond})`);
@@ -42,9 +43,10 @@ export function createRateLimits(settings: RateLimitSettings, clock: Clock): Rat
       const bucket = hosts.bucket(host);
       refill(bucket, perSecond, clock.now());
       bucket.tokens -= count;
-      if (bucket.tokens >= 0) return;
+      if (bucket.tokens >= 0) return false;
       await sleep(clock, (-bucket.tokens / perSecond) * 1000, signal);
       if (signal.aborted) bucket.tokens += count;
+      return true;
     },
   };
 }

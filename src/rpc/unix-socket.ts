@@ -4,6 +4,7 @@ import { chmodSync, linkSync, lstatSync, mkdirSync, renameSync, type Stats, unli
 import { connect, type Server } from "node:net";
 import { basename, dirname, join, resolve } from "node:path";
 import { invalidArgument, SpireError } from "../core/errors.ts";
+import { findForeignPart } from "../files/foreign-part.ts";
 
 /** unix(7): 108 bytes with the terminating zero. */
 export const longestSocketPathBytes = 107;
@@ -16,11 +17,12 @@ export interface SocketFile {
 }
 
 /**
- * Lets `server` listen at `path`; returns what removes the file again. The socket gets its rights under a
- * temporary name and then its own, so nobody can connect before they apply.
+ * Lets `server` listen at `path`; returns what removes the file again. The socket is made with its rights, under a
+ * temporary name, and then gets its own.
  *
  * @throws SpireError INVALID_ARGUMENT for a path beyond 107 bytes; FAILED_PRECONDITION when another process
- * serves the socket or the path is taken by something that is no socket; UNAVAILABLE when the system refuses.
+ * serves the socket, the path is taken by something that is no socket, or somebody else made its directory in a
+ * shared one; UNAVAILABLE when the system refuses.
  */
 export async function listenAtPath(server: Server, path: string, file: SocketFile): Promise<() => void> {
   const length = Buffer.byteLength(path);
@@ -30,7 +32,9 @@ export async function listenAtPath(server: Server, path: string, file: SocketFil
     );
   }
   try {
-    mkdirSync(dirname(resolve(path)), { recursive: true, mode: file.directoryMode ?? 0o755 });
+    const directory = dirname(resolve(path));
+    refuseForeign(directory);
+    mkdirSync(directory, { recursive: true, mode: file.directoryMode ?? 0o755 });
     await clearStale(path);
     return await bindWithRights(server, path, file.mode);
   } catch (caught) {
@@ -40,12 +44,23 @@ export async function listenAtPath(server: Server, path: string, file: SocketFil
   }
 }
 
+/** Who owns the directory could put a socket of their own in the place of this one. */
+function refuseForeign(directory: string): void {
+  const foreign = findForeignPart(directory);
+  if (!foreign) return;
+  throw new SpireError(
+    "FAILED_PRECONDITION",
+    `"${foreign.path}" belongs to uid ${foreign.uid} and lies where anybody may have made it; remove it or choose another socket directory`,
+  );
+}
+
 async function bindWithRights(server: Server, path: string, mode: number): Promise<() => void> {
   const temporary = siblingOf(path);
-  await listening(server, temporary);
-  const inode = lstatSync(temporary).ino;
+  await listening(server, temporary, mode);
+  const { ino: inode, mode: made } = lstatSync(temporary);
   try {
-    chmodSync(temporary, mode);
+    // Where the directory has default access rules of its own, the umask counts for nothing.
+    if ((made & 0o777) !== mode) chmodSync(temporary, mode);
     linkSync(temporary, path);
   } catch (error) {
     server.close();
@@ -56,21 +71,34 @@ async function bindWithRights(server: Server, path: string, mode: number): Promi
   return () => removeIfSame(path, inode);
 }
 
-function listening(server: Server, path: string): Promise<void> {
+/** The system makes the file within `listen`, with what the umask leaves of all rights. */
+function listening(server: Server, path: string, mode: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
-    server.listen(path, () => {
-      server.off("error", reject);
-      resolve();
-    });
+    const umask = process.umask(0o777 & ~mode);
+    try {
+      server.listen(path, () => {
+        server.off("error", reject);
+        resolve();
+      });
+    } finally {
+      process.umask(umask);
+    }
   });
 }
 
-/** An unused name in the same directory that is no longer than the path itself, because of the limit. */
+/**
+ * An unused name in the same directory that is no longer than the path itself, because of the limit. Of letters
+ * only: a path of nothing but digits would be taken for a port.
+ */
 function siblingOf(path: string): string {
   const length = Math.max(1, Math.min(Buffer.byteLength(basename(path)), 16));
-  return join(dirname(path), randomBytes(16).toString("hex").slice(0, length));
+  const letters = Array.from(randomBytes(length), (byte) => String.fromCharCode(letterA + (byte % 26)));
+  const sibling = join(dirname(path), letters.join(""));
+  return sibling === join(path) ? siblingOf(path) : sibling;
 }
+
+const letterA = 97;
 
 /** Moves a socket that nobody serves out of the way. */
 async function clearStale(path: string): Promise<void> {
@@ -96,7 +124,7 @@ const inUse = (path: string): SpireError =>
 
 function isServed(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const probe = connect(path, () => {
+    const probe = connect({ path }, () => {
       probe.destroy();
       resolve(true);
     });

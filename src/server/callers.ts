@@ -1,6 +1,6 @@
 /** What callers on the TCP port are: whose certificates are accepted, and which rights their SPIFFE IDs have. */
 import { type Clock, unixSeconds } from "../core/clock.ts";
-import { isBanned } from "../core/node.ts";
+import { type AttestedNode, isBanned } from "../core/node.ts";
 import { type SpiffeId, trustDomainOf } from "../core/spiffe-id.ts";
 import { type AccessLookups, type AgentRefusal, agentRefused } from "../rpc/access.ts";
 import type { PeerSvid } from "../rpc/service.ts";
@@ -16,11 +16,15 @@ export interface CallerOptions {
 }
 
 export function createAccessLookups({ registry, adminIds, clock }: CallerOptions): AccessLookups {
-  const { index } = registry;
+  /** An entry that has expired grants nothing, although it may take a while until it is pruned. */
+  const validEntries = (id: SpiffeId) =>
+    registry.index
+      .entriesBySpiffeId(id)
+      .filter(({ expiresAt }) => expiresAt === 0 || unixSeconds(clock) <= expiresAt);
   return {
     configuredAdmin: (id) => adminIds.includes(id),
-    admin: (id) => index.entriesBySpiffeId(id).some(({ admin }) => admin),
-    downstream: (id) => index.entriesBySpiffeId(id).some(({ downstream }) => downstream),
+    admin: (id) => validEntries(id).some(({ admin }) => admin),
+    downstream: (id) => validEntries(id).some(({ downstream }) => downstream),
     agent: (svid) => authorizeAgent(registry, svid, unixSeconds(clock)),
   };
 }
@@ -32,16 +36,25 @@ const refusals: Readonly<Record<AgentRefusal, string>> = {
   AGENT_NOT_ACTIVE: "agent SVID is not active",
 };
 
-/** The first use of a renewed SVID puts it in the place of the old one. */
-async function authorizeAgent(registry: Registry, svid: PeerSvid, now: number): Promise<void> {
-  const refuse = (reason: AgentRefusal) => agentRefused(reason, refusals[reason]);
-  if (svid.expiresAt <= now) throw refuse("AGENT_EXPIRED");
-  const node = registry.index.node(svid.id);
+const refuse = (reason: AgentRefusal) => agentRefused(reason, refusals[reason]);
+
+/** @throws SpireError PERMISSION_DENIED with the reason, unless the agent is known and not banned. */
+export function requireStanding(registry: Registry, id: SpiffeId): AttestedNode {
+  const node = registry.index.node(id);
   if (!node) throw refuse("AGENT_NOT_ATTESTED");
   if (isBanned(node)) throw refuse("AGENT_BANNED");
-  if (svid.serialNumber === node.serialNumber) return;
-  if (svid.serialNumber !== node.newSerialNumber) throw refuse("AGENT_NOT_ACTIVE");
+  return node;
+}
+
+/** The first use of a renewed SVID puts it in the place of the old one. */
+async function authorizeAgent(registry: Registry, svid: PeerSvid, now: number): Promise<void> {
+  if (svid.expiresAt <= now) throw refuse("AGENT_EXPIRED");
+  const { serialNumber, newSerialNumber } = requireStanding(registry, svid.id);
+  if (svid.serialNumber === serialNumber) return;
+  if (svid.serialNumber !== newSerialNumber) throw refuse("AGENT_NOT_ACTIVE");
   await promote(registry, svid);
+  // What came in between counts: a ban, an eviction, one more renewal.
+  if (requireStanding(registry, svid.id).serialNumber !== svid.serialNumber) throw refuse("AGENT_NOT_ACTIVE");
 }
 
 /** In one transaction: a ban at the same moment must not be undone. */

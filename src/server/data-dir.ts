@@ -3,6 +3,8 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { SpireError } from "../core/errors.ts";
 import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
+import { reasonOf } from "../files/failure.ts";
+import { findForeignPart } from "../files/foreign-part.ts";
 import type { Store } from "../plugins/datastores/index.ts";
 
 /** A development instance leaves this in its state directory. */
@@ -10,7 +12,8 @@ const devMarker = "dev.json";
 
 /**
  * Makes the directory (0700) when it is missing.
- * @throws SpireError FAILED_PRECONDITION when it is a development instance's and `dev` is not set, or can't be made.
+ * @throws SpireError FAILED_PRECONDITION when it is a development instance's and `dev` is not set, when somebody else
+ * made it or a directory above it in a shared one, or when it can't be made.
  */
 export function claimDataDir({ dataDir, dev }: { readonly dataDir: string; readonly dev: boolean }): void {
   if (!dev && existsSync(join(dataDir, devMarker))) {
@@ -20,13 +23,21 @@ export function claimDataDir({ dataDir, dev }: { readonly dataDir: string; reado
       `"${dataDir}" is the state of a "spire dev" instance: ${reason}`,
     );
   }
+  const foreign = findForeignPart(dataDir);
+  if (foreign) {
+    const reason = "who made it could put other keys in the place of the server's";
+    throw new SpireError("FAILED_PRECONDITION", `"${foreign.path}" belongs to uid ${foreign.uid}: ${reason}`);
+  }
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new SpireError("FAILED_PRECONDITION", `data directory "${dataDir}" can't be made: ${reason}`, {
-      cause,
-    });
+    throw new SpireError(
+      "FAILED_PRECONDITION",
+      `data directory "${dataDir}" can't be made: ${reasonOf(cause)}`,
+      {
+        cause,
+      },
+    );
   }
 }
 

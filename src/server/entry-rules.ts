@@ -129,8 +129,11 @@ function checkLimits({ id, x509SvidTtl, jwtSvidTtl }: EntryFields): void {
 }
 
 function requireDistinct(what: string, values: readonly string[]): void {
-  const double = values.find((value, index) => values.indexOf(value) !== index);
-  if (double !== undefined) throw new SpireError("ALREADY_EXISTS", `${what} "${double}" is given twice`);
+  const seen = new Set<string>();
+  for (const value of values) {
+    if (seen.has(value)) throw new SpireError("ALREADY_EXISTS", `${what} "${value}" is given twice`);
+    seen.add(value);
+  }
 }
 
 function inContext<T>(context: string, check: () => T): T {

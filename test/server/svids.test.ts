@@ -91,7 +91,7 @@ describe("X.509-SVIDs for workloads", () => {
 describe("JWT-SVIDs", () => {
   test("for a workload verify by the bundle that the server gives out", async () => {
     const [entry] = await createEntries([
-      { spiffeId: idMessage("/jwt"), jwtSvidTtl: 60, additionalAttributes: withJti },
+      { spiffeId: idMessage("/jwt"), jwtSvidTtl: 60, hint: "h", additionalAttributes: withJti },
     ]);
     const request = { entryId: entry?.id ?? "", audience: ["db"] };
     const { svid } = await agent.channel.client(SVIDService).newJwtsvid(request);
@@ -99,6 +99,7 @@ describe("JWT-SVIDs", () => {
     const find = (_: unknown, keyId: string) => jwtAuthorities.find((key) => key.keyId === keyId);
     const verified = await verifyJwtSvid(svid?.token ?? "", find, "db", now());
     expect(verified.spiffeId).toBe(running.idOf("/jwt"));
+    expect(svid?.hint).toBe("");
     expect(verified.claims["jti"]).toBeString();
     expect(Number(svid?.expiresAt) - Number(svid?.issuedAt)).toBe(60);
   });

@@ -195,20 +195,21 @@ describe("the security header", () => {
   });
 });
 
+const callOf = (header: readonly string[], isAlive: () => boolean, { signal }: AbortController): Call => ({
+  method: "/SpiffeWorkloadAPI/FetchX509SVID",
+  caller: { transport: "unix", address: "", process: { pid: 1, uid: 1, gid: 1, isAlive } },
+  metadata: () => header,
+  signal,
+  log: nullLogger,
+});
+
 /** Calls a handler without a network, so that the test reads message by message. */
 function streamOf(
   handler: unknown,
   options: { readonly header?: readonly string[]; readonly isAlive?: () => boolean } = {},
 ) {
   const controller = new AbortController();
-  const process = { pid: 1, uid: 1, gid: 1, isAlive: options.isAlive ?? (() => true) };
-  const call: Call = {
-    method: "/SpiffeWorkloadAPI/FetchX509SVID",
-    caller: { transport: "unix", address: "", process },
-    metadata: () => options.header ?? ["true"],
-    signal: controller.signal,
-    log: nullLogger,
-  };
+  const call = callOf(options.header ?? ["true"], options.isAlive ?? (() => true), controller);
   const stream = (handler as (request: object, call: Call) => AsyncGenerator<EncodedMessage>)({}, call);
   return Object.assign(stream, { abort: () => controller.abort() });
 }
@@ -333,6 +334,19 @@ describe("FetchJWTSVID", () => {
       code: "INVALID_ARGUMENT",
       message: "audience must be specified",
     });
+  });
+
+  test("gives nothing to a process that went while the server was asked", async () => {
+    const { service, put } = await serve();
+    put([web()]);
+    const handler = service.handlers["fetchJwtsvid"] as (request: object, call: Call) => Promise<unknown>;
+    const answer = (isAlive: boolean) =>
+      handler(
+        { audience: ["a"], spiffeId: "" },
+        callOf(["true"], () => isAlive, new AbortController()),
+      );
+    expect(await answer(true)).toMatchObject({ svids: [{ svid: "token of web" }] });
+    await expect(answer(false)).rejects.toMatchObject({ code: "UNAVAILABLE" });
   });
 
   test("is UNAVAILABLE when the server is", async () => {

@@ -133,10 +133,13 @@ async function fetchJwtSvids(
   const audience = request.audience.filter((name) => name !== "");
   if (audience.length === 0) throw invalidArgument("audience must be specified");
   const wanted = request.spiffeId === "" ? undefined : parseRequestedId(request.spiffeId);
-  const { view } = await identify(deps, call);
+  const { process, view } = await identify(deps, call);
   const entries = view.entries().filter(({ spiffeId }) => wanted === undefined || spiffeId === wanted);
   if (entries.length === 0) throw noIdentity();
-  return { svids: await Promise.all(entries.map((entry) => fetchJwtSvid(deps, entry, audience))) };
+  const svids = await Promise.all(entries.map((entry) => fetchJwtSvid(deps, entry, audience)));
+  // The server may have taken its time; the connection can outlive the process in what that started.
+  if (!process.isAlive()) throw attestationFailed();
+  return { svids };
 }
 
 function parseRequestedId(text: string): string {

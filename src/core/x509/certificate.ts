@@ -53,6 +53,12 @@ export interface Certificate {
   readonly unhandledCritical: readonly string[];
 }
 
+/**
+ * RFC 5280, 4.1.2.2 has 20 bytes and asks verifiers to bear with more; a length of a stranger's choice would cost
+ * time that grows with its square.
+ */
+const longestSerial = 64;
+
 /** @throws SpireError INVALID_ARGUMENT for anything but one DER certificate. */
 export function parseCertificate(der: Uint8Array): Certificate {
   const outer = new DerReader(readOnly(der).content);
@@ -64,6 +70,8 @@ export function parseCertificate(der: Uint8Array): Certificate {
   const reader = new DerReader(tbs.content);
   const version = readVersion(reader.optional(constructed(0)));
   const serial = unsignedBytes(reader.read(tags.integer));
+  if (serial.length > longestSerial)
+    throw invalidArgument("malformed certificate: serial number is too long");
   if (Buffer.compare(reader.read(tags.sequence).raw, signatureAlgorithm) !== 0) {
     throw invalidArgument("malformed certificate: inner and outer signature algorithm differ");
   }
@@ -98,8 +106,9 @@ export function parseCertificate(der: Uint8Array): Certificate {
 
 function readVersion(element: DerElement | undefined): number {
   if (!element) return 1;
-  const [version = 0] = unsignedBytes(readOnly(element.content, tags.integer));
-  if (version !== 1 && version !== 2) throw invalidArgument("malformed certificate: unknown version");
+  const [version = 0, ...more] = unsignedBytes(readOnly(element.content, tags.integer));
+  if (more.length > 0 || (version !== 1 && version !== 2))
+    throw invalidArgument("malformed certificate: unknown version");
   return version + 1;
 }
 

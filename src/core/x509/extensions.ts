@@ -35,8 +35,15 @@ export const encodeExtension = (oid: string, critical: boolean, value: Uint8Arra
     ? encode(tags.sequence, encodeOid(oid), yes, encode(tags.octetString, value))
     : encode(tags.sequence, encodeOid(oid), encode(tags.octetString, value));
 
-/** A BIT STRING's content, unused-bits octet included, as bits of `keyUsages`. */
+/** KeyUsage has nine bits (RFC 5280, 4.2.1.3). */
+const longestKeyUsage = 3;
+
+/**
+ * A BIT STRING's content, unused-bits octet included, as bits of `keyUsages`.
+ * @throws SpireError INVALID_ARGUMENT for one that is longer than any use of a key needs.
+ */
 export function keyUsageBits(content: Uint8Array): number {
+  if (content.length === 0 || content.length > longestKeyUsage) throw invalidArgument("malformed key usage");
   let bits = 0;
   for (let index = 0; index < (content.length - 1) * 8; index += 1) {
     const byte = content[1 + (index >> 3)] ?? 0;

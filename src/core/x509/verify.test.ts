@@ -293,9 +293,16 @@ describe("a chain is refused", () => {
     const maze = await make(shared);
     const cas = await Promise.all(Array.from({ length: 30 }, () => make({ ...shared, issuer: maze })));
     const end = await leaf(maze);
-    expect(verifyOutcome([end, ...cas], [await make()])).toBe(
-      "certificate chain needs too many signature checks",
-    );
+    expect(verifyOutcome([end, ...cas], [await make()])).toBe("certificate chain needs too many checks");
+  });
+
+  test("without verifying anything by a key that no authority of the bundle vouches for", async () => {
+    const root = await make();
+    const stranger = await make();
+    const sameName = await make({ name: stranger.name });
+    // By `sameName`'s key, which would tell if `stranger`'s were tried.
+    const end = await leaf(sameName);
+    expect(verifyOutcome([end, stranger], [root])).toBe("certificate is signed by an unknown authority");
   });
 });
 

@@ -13,8 +13,8 @@ export interface VerifiedSvid {
   readonly certificate: Certificate;
 }
 
-/** Bounds the work that a hostile chain can cause: signatures checked, and depth of a path. */
-const mostSignatureChecks = 100;
+/** Bounds the work that a hostile chain can cause: possible issuers looked at, and depth of a path. */
+const mostChecks = 100;
 const longestPath = 10;
 const longestChain = 32;
 
@@ -40,7 +40,7 @@ export function verifySvidChain(
     intermediates,
     roots: rootsOf(bundle.x509Authorities),
     nowSeconds,
-    checksLeft: mostSignatureChecks,
+    checksLeft: mostChecks,
     problem: undefined,
   };
   checkUsable(leaf, nowSeconds);
@@ -94,18 +94,22 @@ interface Search {
   problem: string | undefined;
 }
 
-/** `path` leads from the leaf to `certificate`. Whether an authority of the bundle ends it. */
+/**
+ * `path` leads from the leaf to `certificate`. Whether an authority of the bundle ends it. Signatures are verified
+ * from the authority down, so that a stranger's chain costs no work with keys of the stranger's choice.
+ */
 function findPath(certificate: Certificate, path: readonly Certificate[], search: Search): boolean {
   for (const root of byKeyId(certificate, search.roots.get(nameKey(certificate.issuerDer)) ?? [])) {
-    if (isIssuer(root, certificate, path, search)) return true;
+    if (mayIssue(root, path, search) && hasSigned(root, certificate, search)) return true;
   }
   if (path.length >= longestPath) return false;
   const candidates = search.intermediates.filter(
     (other) => !path.includes(other) && sameBytes(other.subjectDer, certificate.issuerDer),
   );
   for (const candidate of byKeyId(certificate, candidates)) {
-    if (!isIssuer(candidate, certificate, path, search)) continue;
-    if (findPath(candidate, [...path, candidate], search)) return true;
+    if (!mayIssue(candidate, path, search)) continue;
+    if (!findPath(candidate, [...path, candidate], search)) continue;
+    if (hasSigned(candidate, certificate, search)) return true;
   }
   return false;
 }
@@ -119,18 +123,26 @@ function byKeyId(certificate: Certificate, candidates: readonly Certificate[]): 
   return [...candidates.filter(matches), ...candidates.filter((candidate) => !matches(candidate))];
 }
 
-function isIssuer(
-  issuer: Certificate,
-  certificate: Certificate,
-  path: readonly Certificate[],
-  search: Search,
-): boolean {
-  try {
+/** Whether the certificate may stand above `path`, all but its signature considered. */
+function mayIssue(issuer: Certificate, path: readonly Certificate[], search: Search): boolean {
+  return holds(search, () => {
+    search.checksLeft -= 1;
+    if (search.checksLeft < 0) throw refuse("certificate chain needs too many checks");
     checkUsable(issuer, search.nowSeconds);
     checkAuthority(issuer, path);
-    search.checksLeft -= 1;
-    if (search.checksLeft < 0) throw refuse("certificate chain needs too many signature checks");
+  });
+}
+
+function hasSigned(issuer: Certificate, certificate: Certificate, search: Search): boolean {
+  return holds(search, () => {
     if (!isSignedBy(certificate, issuer)) throw refuse("certificate has an invalid signature");
+  });
+}
+
+/** Whether the check passes; the reason of the first one that doesn't is kept. */
+function holds(search: Search, check: () => void): boolean {
+  try {
+    check();
     return true;
   } catch (caught) {
     search.problem ??= SpireError.from(caught).message;

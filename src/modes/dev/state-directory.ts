@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { SpireError } from "../../core/errors.ts";
-import { replaceFile } from "../../files/replace-file.ts";
+import { isUnfinished, removeUnfinished, replaceFile } from "../../files/replace-file.ts";
 import { createFileLocks } from "./file-lock.ts";
 import { currentUid } from "./instances.ts";
 
@@ -58,12 +58,13 @@ export function openPersistentState(wanted: string): StateDirectory {
   const found = statSync(path);
   if (found.uid !== currentUid()) throw refuse(path, `belongs to uid ${found.uid}, not to you`);
   const record = readDevRecord(path);
-  if (!record && readdirSync(path).some((name) => name !== lockFile)) {
+  if (!record && readdirSync(path).some((name) => name !== lockFile && !isUnfinished(name, markerFile))) {
     throw refuse(path, `is not empty and holds no ${markerFile}, so it is not a development instance's`);
   }
   if ((found.mode & 0o077) !== 0) chmodSync(path, 0o700);
   const lock = createFileLocks().take(join(path, lockFile));
   if (!lock) throw refuse(path, "is in use by another development instance");
+  removeUnfinished(join(path, markerFile));
   return {
     path,
     persistent: true,

@@ -20,7 +20,9 @@ function newPath(): string {
 
 describe("the file of the disk key manager", () => {
   test("takes up the keys of a stock server", async () => {
-    const manager = createDiskKeyManager({ path: stockFile });
+    const path = newPath();
+    writeFileSync(path, readFileSync(stockFile), { mode: 0o600 });
+    const manager = createDiskKeyManager({ path });
     const keys = await manager.list();
     expect(keys.map(({ id, type }) => [id, type])).toEqual([
       ["JWT-Signer-A", "ec-p256"],
@@ -30,7 +32,7 @@ describe("the file of the disk key manager", () => {
 
   test("has the stock shape: what is read is written again byte for byte", async () => {
     const path = newPath();
-    writeFileSync(path, readFileSync(stockFile));
+    writeFileSync(path, readFileSync(stockFile), { mode: 0o600 });
     const manager = createDiskKeyManager({ path });
     const made = await manager.generate("x509-CA-B", "ec-p256");
     const stock: unknown = JSON.parse(readFileSync(stockFile, "utf8"));

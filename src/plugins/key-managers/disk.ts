@@ -1,9 +1,10 @@
 /** Keys in one JSON file, in the shape that SPIRE's `disk` key manager writes. */
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { SpireError } from "../../core/errors.ts";
 import { exportPkcs8, generateKey, importPrivateKey, type KeyType, type LocalKey } from "../../core/keys.ts";
-import { replaceFile } from "../../files/replace-file.ts";
+import { reasonOf } from "../../files/failure.ts";
+import { removeUnfinished, replaceFile } from "../../files/replace-file.ts";
 import type { LocalKeyManager, ManagedKey } from "./index.ts";
 
 type StoredKey = ManagedKey & LocalKey;
@@ -18,7 +19,8 @@ export interface DiskKeyManagerOptions {
  * The file is read at first use. Keys that are asked for at the same time are written together; each write goes
  * to a temporary file (0600) that is synced and renamed, so that the file is always a whole one.
  *
- * @throws (from its methods) SpireError FAILED_PRECONDITION for a file that is damaged or can't be read.
+ * @throws (from its methods) SpireError FAILED_PRECONDITION for a file that is damaged, can't be read, or is open
+ * to everybody.
  */
 export function createDiskKeyManager({ path }: DiskKeyManagerOptions): LocalKeyManager {
   let loading: Promise<void> | undefined;
@@ -94,22 +96,53 @@ export function createDiskKeyManager({ path }: DiskKeyManagerOptions): LocalKeyM
 }
 
 async function readKeys(path: string): Promise<StoredKeys> {
-  let text: string;
+  removeUnfinished(path);
+  let found: PrivateFile;
   try {
-    text = await readFile(path, "utf8");
+    found = await readWithRights(path);
   } catch (cause) {
     if (isMissing(cause)) return new Map();
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new SpireError("FAILED_PRECONDITION", `key file "${path}" can't be read: ${reason}`, { cause });
+    throw new SpireError("FAILED_PRECONDITION", `key file "${path}" can't be read: ${reasonOf(cause)}`, {
+      cause,
+    });
   }
   const keys = new Map<string, StoredKey>();
-  for (const [id, encoded] of Object.entries(parseFile(path, text)))
+  for (const [id, encoded] of Object.entries(parseFile(path, found.text)))
     keys.set(id, parseKey(path, id, encoded));
+  refuseExposed(path, found);
   return keys;
 }
 
+interface PrivateFile {
+  readonly text: string;
+  readonly mode: number;
+}
+
+async function readWithRights(path: string): Promise<PrivateFile> {
+  const file = await open(path, "r");
+  try {
+    const { mode } = await file.stat();
+    return { text: await file.readFile("utf8"), mode };
+  } finally {
+    await file.close();
+  }
+}
+
+/** Keys that others may have seen sign nothing. A group is let pass: a container's volume gives its files to one. */
+function refuseExposed(path: string, { mode }: PrivateFile): void {
+  if ((mode & 0o007) === 0) return;
+  throw new SpireError(
+    "FAILED_PRECONDITION",
+    `key file "${path}" has mode 0${(mode & 0o777).toString(8)}: everybody may know its keys; ` +
+      'remove it, or run "chmod 600" on it if nobody can have seen it',
+  );
+}
+
 const damaged = (path: string, what: string): SpireError =>
-  new SpireError("FAILED_PRECONDITION", `key file "${path}" is damaged: ${what}; restore it from a backup`);
+  new SpireError(
+    "FAILED_PRECONDITION",
+    `key file "${path}" is damaged: ${what}; restore it, or remove it to begin with new keys`,
+  );
 
 /** The `keys` object of the file. Causes are left out of the errors: parsers quote their input, which is secret. */
 function parseFile(path: string, text: string): Record<string, unknown> {
@@ -141,8 +174,9 @@ async function writeKeys(path: string, keys: StoredKeys): Promise<void> {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await replaceFile(path, text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new SpireError("FAILED_PRECONDITION", `key file "${path}" can't be written: ${reason}`, { cause });
+    throw new SpireError("FAILED_PRECONDITION", `key file "${path}" can't be written: ${reasonOf(cause)}`, {
+      cause,
+    });
   }
 }
 

@@ -16,17 +16,19 @@ export function createJoinTokenProver({ token }: { readonly token: string }): No
 }
 
 /**
- * The server's half: uses the token up and names the agent `/spire/agent/join_token/<token>`. The token can't
- * be shown twice, so such a node renews instead of attesting again.
+ * The server's half: uses the token up and names the agent `/spire/agent/join_token/<token>`, or by what `nameOf`
+ * gives in the token's place. The token can't be shown twice, so such a node renews instead of attesting again.
  *
  * @throws SpireError INVALID_ARGUMENT for a payload that can be no token, and for what `redeemToken` refuses.
  */
-export function createJoinTokenVerifier(): NodeVerifier {
+export function createJoinTokenVerifier(
+  nameOf: (token: string) => string | undefined = () => undefined,
+): NodeVerifier {
   return {
     name,
     async verify(payload, _ask, context) {
       const token = decodeToken(payload);
-      const id = agentId(context.trustDomain, `/join_token/${token}`);
+      const id = agentId(context.trustDomain, `/join_token/${nameOf(token) ?? token}`);
       await context.redeemToken(token);
       return { agentId: id, selectors: [], canReattest: false };
     },

@@ -1,11 +1,12 @@
 /** The program that a process runs: its path and its SHA-256, both of one opened file. */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, open, readlink } from "node:fs/promises";
+import { type FileHandle, open, readlink, stat } from "node:fs/promises";
 import { SpireError } from "../../core/errors.ts";
 
 export interface Program {
-  readonly path: string;
+  /** Undefined when the file at its path is another one, or none. */
+  readonly path?: string;
   /** Lowercase hex; undefined when hashing is off. */
   readonly sha256?: string;
 }
@@ -16,6 +17,8 @@ export interface ProgramReader {
 }
 
 const mostRemembered = 256;
+/** Programs open at a time: thousands of calls may come at once, and a process has only so many descriptors. */
+const mostOpen = 32;
 const chunkBytes = 256 * 1024;
 
 export interface ProgramReaderOptions {
@@ -53,21 +56,57 @@ export function createProgramReader(procPath: string, options: ProgramReaderOpti
     digest.catch(() => digests.delete(key));
   }
 
-  return {
-    async read(pid) {
-      const link = `${procPath}/${pid}/exe`;
-      let file: FileHandle | undefined;
-      try {
-        file = await open(link, constants.O_RDONLY);
-        const path = await readlink(`/proc/self/fd/${file.fd}`);
-        return sizeLimit < 0 || !hashWanted() ? { path } : { path, sha256: await digestOf(file) };
-      } catch (caught) {
-        if (caught instanceof SpireError) throw caught;
-        throw new SpireError("INTERNAL", `program of process ${pid} can't be read`, { cause: caught });
-      } finally {
-        await file?.close();
-      }
-    },
+  async function readNow(pid: number): Promise<Program> {
+    const link = `${procPath}/${pid}/exe`;
+    let file: FileHandle | undefined;
+    try {
+      file = await open(link, constants.O_RDONLY);
+      const path = await readlink(`/proc/self/fd/${file.fd}`);
+      const seen = (await isAt(path, file)) || (await isAt(`${procPath}/1/root${path}`, file));
+      return {
+        ...(seen && { path }),
+        ...(sizeLimit >= 0 && hashWanted() && { sha256: await digestOf(file) }),
+      };
+    } catch (caught) {
+      if (caught instanceof SpireError) throw caught;
+      throw new SpireError("INTERNAL", `program of process ${pid} can't be read`, { cause: caught });
+    } finally {
+      await file?.close();
+    }
+  }
+
+  const limited = createLimit(mostOpen);
+  return { read: (pid) => limited(() => readNow(pid)) };
+}
+
+/**
+ * Whether the path leads to the opened file. The kernel tells a program's path as its own mount namespace has it, and
+ * any user can make one in which a file of theirs lies at any path. So the path counts as this process sees it, or as
+ * the first process of its PID namespace does: an agent in a container sees other files than its node.
+ */
+async function isAt(path: string, file: FileHandle): Promise<boolean> {
+  try {
+    const [own, other] = await Promise.all([file.stat({ bigint: true }), stat(path, { bigint: true })]);
+    return own.dev === other.dev && own.ino === other.ino;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs at most `most` pieces of work at a time, in the order they came. */
+function createLimit(most: number) {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  return async <T>(work: () => Promise<T>): Promise<T> => {
+    if (running === most) await new Promise<void>((resolve) => waiting.push(resolve));
+    else running += 1;
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else running -= 1;
+    }
   };
 }
 

@@ -30,7 +30,8 @@ interface Credentials {
 
 /**
  * Selectors `uid`, `user`, `gid`, `group`, `supplementary_gid`, `supplementary_group`, and with discovery `path`
- * and `sha256`, in this order. Names that the system's tables don't know are left out.
+ * and `sha256`, in this order. Names that the system's tables don't know are left out, and so is the path of a
+ * program that the process sees where nobody else does: see `ProgramReader`.
  *
  * The caller has to check, after an attestation, that the process is still the one that connected.
  *
@@ -57,9 +58,10 @@ const selector = (key: string, value: string): Selector => ({ type: name, value:
 
 async function programSelectors(program: ProgramReader, pid: number): Promise<Selector[]> {
   const { path, sha256 } = await program.read(pid);
-  return sha256 === undefined
-    ? [selector("path", path)]
-    : [selector("path", path), selector("sha256", sha256)];
+  return [
+    ...(path === undefined ? [] : [selector("path", path)]),
+    ...(sha256 === undefined ? [] : [selector("sha256", sha256)]),
+  ];
 }
 
 /** The IDs that the kernel noted when the socket connected have to be those that the process has now. */

@@ -1,7 +1,12 @@
 /** Trust bundles between messages and the domain, with their masks. */
 import { invalidArgument } from "../../core/errors.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
-import type { TokenAuthority, TrustBundle, X509Authority } from "../../core/trust-bundle.ts";
+import {
+  hasJwk,
+  type TokenAuthority,
+  type TrustBundle,
+  type X509Authority,
+} from "../../core/trust-bundle.ts";
 import { importPublicKey, parseCertificate, splitDer } from "../../core/x509/certificate.ts";
 import type {
   BundleMask,
@@ -70,9 +75,13 @@ export function fromX509(messages: readonly X509Certificate[]): X509Authority[] 
   );
 }
 
-/** @throws SpireError INVALID_ARGUMENT for a key that is no SubjectPublicKeyInfo, or without an ID. */
+/**
+ * @throws SpireError INVALID_ARGUMENT for a key that is no SubjectPublicKeyInfo, that has no form as a JWK, or
+ * without an ID.
+ */
 export function fromKey({ publicKey, keyId, expiresAt, tainted }: JWTKey | WITKey): TokenAuthority {
   importPublicKey(publicKey);
   if (keyId === "") throw invalidArgument("missing key ID");
+  if (!hasJwk({ keyId, publicKey })) throw invalidArgument("public key is of an unsupported kind");
   return { keyId, publicKey, expiresAt, tainted };
 }

@@ -12,11 +12,14 @@ export const toX509SvidMessage = (id: SpiffeId, { chain, notAfter }: SignedCerti
   hint: "",
 });
 
-export const toJwtSvidMessage = (
-  id: SpiffeId,
-  { token, expiresAt, issuedAt }: SignedToken,
-  hint = "",
-): JWTSVID => ({ token, id: toIdMessage(id), expiresAt, issuedAt, hint });
+/** Without a hint, as SPIRE's server sends it: agents know it from the entry. */
+export const toJwtSvidMessage = (id: SpiffeId, { token, expiresAt, issuedAt }: SignedToken): JWTSVID => ({
+  token,
+  id: toIdMessage(id),
+  expiresAt,
+  issuedAt,
+  hint: "",
+});
 
 /** The same bytes, as generated messages want them. */
 export const toBuffer = (bytes: Uint8Array): Buffer =>

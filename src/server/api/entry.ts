@@ -9,6 +9,7 @@ import {
 } from "../../rpc/gen/spire/api/server/entry/v1/entry.ts";
 import type { EntryMask } from "../../rpc/gen/spire/api/types/entry.ts";
 import { type BoundService, bindService } from "../../rpc/service.ts";
+import { requireStanding } from "../callers.ts";
 import type { Registry } from "../registry.ts";
 import { callerId } from "./caller.ts";
 import { createEntryConverter, toEntryDraft, toEntryFields, toEntryFilter } from "./convert-entry.ts";
@@ -113,6 +114,8 @@ export function createEntryApi({ registry }: EntryApiOptions): BoundService {
     let begun = false;
     for await (const request of requests) {
       if (begun) {
+        // The stream may have been open for long: what has become of its agent since?
+        requireStanding(registry, agent);
         const wanted = request.ids
           .map((id) => index.lookup(agent, id))
           .filter((entry) => entry !== undefined);

@@ -57,7 +57,7 @@ export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiO
     async mintJwtsvid({ id, audience, ttl }) {
       refuseDisabledJwt();
       const spiffeId = workloadIdFrom(id, trustDomain, "invalid SPIFFE ID");
-      return { svid: await jwtSvid(spiffeId, audience, ttl, false, "") };
+      return { svid: await jwtSvid(spiffeId, audience, ttl, false) };
     },
 
     async mintWitsvid() {
@@ -73,8 +73,8 @@ export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiO
     async newJwtsvid({ entryId, audience }, call) {
       refuseDisabledJwt();
       const entry = authorizedEntry(callerId(call), entryId);
-      const { spiffeId, jwtSvidTtl, jwtSvidIncludeJti, hint } = entry;
-      return { svid: await jwtSvid(spiffeId, audience, jwtSvidTtl, jwtSvidIncludeJti, hint) };
+      const { spiffeId, jwtSvidTtl, jwtSvidIncludeJti } = entry;
+      return { svid: await jwtSvid(spiffeId, audience, jwtSvidTtl, jwtSvidIncludeJti) };
     },
 
     async batchNewWitsvid({ params }) {
@@ -123,12 +123,11 @@ export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiO
     audience: readonly string[],
     ttlSeconds: number,
     withId: boolean,
-    hint: string,
   ) {
     requireAudience(audience);
     try {
       const signed = await authority.signJwtSvid({ spiffeId, audience, ttlSeconds, withId });
-      return toJwtSvidMessage(spiffeId, signed, hint);
+      return toJwtSvidMessage(spiffeId, signed);
     } catch (error) {
       throw error instanceof SpireError ? error.within("failed to sign JWT-SVID") : error;
     }

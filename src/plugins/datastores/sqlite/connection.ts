@@ -2,6 +2,7 @@
 import { Database, type SQLQueryBindings, type Statement } from "bun:sqlite";
 import { closeSync, constants, fchmodSync, openSync } from "node:fs";
 import { SpireError, type StatusName } from "../../../core/errors.ts";
+import { reasonOf } from "../../../files/failure.ts";
 
 type Bindings = SQLQueryBindings[];
 
@@ -12,6 +13,7 @@ export interface Connection {
   /** For SQL put together from a filter: only the most recent ones are kept. */
   query<Row>(sql: string): Statement<Row, Bindings>;
   exec(sql: string): void;
+  inTransaction(): boolean;
 }
 
 /** How a group of the store reaches the database. Work is synchronous, so nothing can come in between. */
@@ -85,6 +87,7 @@ function open(path: string, handles: Database[]): Connection {
     },
     query: (sql) => handle.query(sql),
     exec: (sql) => void handle.run(sql),
+    inTransaction: () => handle.inTransaction,
   };
 }
 
@@ -173,6 +176,8 @@ function commitGroup(path: string, writer: Connection, group: readonly PendingWr
         const value = savepoint(writer, work);
         settled.push(() => resolve(value));
       } catch (error) {
+        // A full disk ends the whole transaction: what came before is gone, and what comes would stand alone.
+        if (!writer.inTransaction()) throw error;
         settled.push(() => reject(databaseError(error, path)));
       }
     }
@@ -214,19 +219,23 @@ async function runTransaction<T>(
 
 /** A write that fails leaves nothing, whatever else is in the transaction. */
 function savepoint<T>(writer: Connection, work: (connection: Connection) => T): T {
+  if (!writer.inTransaction()) throw new SpireError("ABORTED", "the transaction was rolled back");
   writer.statement("SAVEPOINT item").run();
   try {
     const value = work(writer);
     writer.statement("RELEASE item").run();
     return value;
   } catch (error) {
-    writer.statement("ROLLBACK TO item").run();
-    writer.statement("RELEASE item").run();
+    if (writer.inTransaction()) {
+      writer.statement("ROLLBACK TO item").run();
+      writer.statement("RELEASE item").run();
+    }
     throw error;
   }
 }
 
-function rollBack(writer: Connection): void {
+/** Ends the transaction, if there still is one, without a trace. */
+export function rollBack(writer: Connection): void {
   try {
     writer.exec("ROLLBACK");
   } catch {
@@ -262,10 +271,21 @@ const codes: Readonly<Record<string, StatusName>> = {
   SQLITE_NOTADB: "DATA_LOSS",
 };
 
+/** SQLite's primary result code > what to do about it. */
+const advice: Readonly<Record<string, string>> = {
+  SQLITE_FULL: "make room on its file system",
+  SQLITE_IOERR: "see whether its file system is full, or failing",
+  SQLITE_CORRUPT: "restore it from a backup",
+  SQLITE_NOTADB: "restore it from a backup",
+  SQLITE_READONLY: "give the user who runs this the right to write to it and to its directory",
+  SQLITE_CANTOPEN: "give the user who runs this the right to write to it and to its directory",
+};
+
 function databaseError(error: unknown, path: string): SpireError {
   if (error instanceof SpireError) return error;
-  const message = error instanceof Error ? error.message : String(error);
   const primary = /^SQLITE_[A-Z]+/.exec(codeOf(error))?.[0] ?? "";
+  const known = advice[primary];
+  const message = known === undefined ? reasonOf(error) : `${reasonOf(error)}; ${known}`;
   return new SpireError(codes[primary] ?? "INTERNAL", `datastore ${path}: ${message}`, { cause: error });
 }
 
