@@ -1,29 +1,21 @@
 /** `spire server bundle …`: the server's own trust bundle and those of federated trust domains. */
 import { invalidArgument, SpireError } from "../core/errors.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
-import {
-  formatPemBundle,
-  formatSpiffeBundle,
-  parsePemBundle,
-  parseSpiffeBundle,
-  type TokenAuthority,
-  type TrustBundle,
-} from "../core/trust-bundle.ts";
+import { formatPemBundle, formatSpiffeBundle, type TrustBundle } from "../core/trust-bundle.ts";
 import type { Channel } from "../rpc/dial.ts";
 import {
   BatchDeleteFederatedBundleRequest_Mode,
   BundleService,
 } from "../rpc/gen/spire/api/server/bundle/v1/bundle.ts";
-import { Bundle, type JWTKey } from "../rpc/gen/spire/api/types/bundle.ts";
+import type { Bundle } from "../rpc/gen/spire/api/types/bundle.ts";
 import type { Status } from "../rpc/gen/spire/api/types/status.ts";
+import { type BundleFormat, parseBundleFormat, parseBundleText } from "./bundle-data.ts";
 import { command, type Terminal } from "./command.ts";
 import { serverFlags, withServer } from "./connection.ts";
 import { readTextFile } from "./files.ts";
 import { stringFlag } from "./flags.ts";
 import { quote } from "./go-text.ts";
 import { counted, print, reply } from "./print.ts";
-
-type Format = "pem" | "spiffe";
 
 const formatFlag = stringFlag("The format of the bundle: pem or spiffe", "pem");
 const idFlag = stringFlag("SPIFFE ID of the trust domain");
@@ -35,7 +27,7 @@ export const bundleShow = command({
   flags: { ...serverFlags, format: formatFlag },
   run: async (invocation) => {
     const { flags, terminal } = invocation;
-    const format = parseFormat(flags.format);
+    const format = parseBundleFormat(flags.format);
     return withServer(invocation, async (channel) => {
       const bundle = await channel.client(BundleService).getBundle({ outputMask: undefined });
       return print({
@@ -55,7 +47,7 @@ export const bundleList = command({
   flags: { ...serverFlags, id: idFlag, format: formatFlag },
   run: async (invocation) => {
     const { flags, terminal } = invocation;
-    const format = parseFormat(flags.format);
+    const format = parseBundleFormat(flags.format);
     return withServer(invocation, async (channel) => {
       if (flags.id !== "") {
         const request = { trustDomain: flags.id, outputMask: undefined };
@@ -110,7 +102,7 @@ export const bundleSet = command({
   run: async (invocation) => {
     const { flags, terminal } = invocation;
     if (flags.id === "") throw invalidArgument("id flag is required");
-    const format = parseFormat(flags.format);
+    const format = parseBundleFormat(flags.format);
     const bundle = await readBundle(flags.id, flags.path, format, terminal);
     return withServer(invocation, async (channel) => {
       const request = { bundle: [bundle], outputMask: undefined };
@@ -167,12 +159,6 @@ const deleteModes: Readonly<Record<string, BatchDeleteFederatedBundleRequest_Mod
   dissociate: BatchDeleteFederatedBundleRequest_Mode.DISSOCIATE,
 };
 
-function parseFormat(text: string): Format {
-  const format = text.toLowerCase();
-  if (format === "pem" || format === "spiffe") return format;
-  throw invalidArgument(`invalid format: ${quote(text)}`);
-}
-
 function requireOk(status: Status | undefined, context: string): void {
   if (status?.code !== 0) throw invalidArgument(`${context}: ${status?.message ?? "no answer"}`);
 }
@@ -191,10 +177,10 @@ async function listBundles(channel: Channel): Promise<Bundle[]> {
 
 const stars = "*".repeat(40);
 
-const titled = (bundle: Bundle, format: Format): string =>
+const titled = (bundle: Bundle, format: BundleFormat): string =>
   `${stars}\n* ${bundle.trustDomain}\n${stars}\n${formatBundle(bundle, format)}`;
 
-function formatBundle(message: Bundle, format: Format): string {
+function formatBundle(message: Bundle, format: BundleFormat): string {
   const bundle = fromMessage(message);
   return format === "pem" ? formatPemBundle(bundle) : `${formatSpiffeBundle(bundle).trimEnd()}\n`;
 }
@@ -210,39 +196,19 @@ function fromMessage(message: Bundle): TrustBundle {
   };
 }
 
-/** Which trust domain it is goes to the server as it was typed; the parsers only need some name. */
-const unnamed = parseTrustDomain("bundle");
-
-async function readBundle(id: string, path: string, format: Format, terminal: Terminal): Promise<Bundle> {
-  const text = await loadText(path, terminal);
-  const bundle =
-    format === "pem"
-      ? within("unable to parse bundle data", () => parsePemBundle(unnamed, text))
-      : within("unable to parse to spiffe bundle", () => parseSpiffeBundle(unnamed, text));
-  return Bundle.fromPartial({
-    trustDomain: id,
-    x509Authorities: bundle.x509Authorities.map(({ der, tainted }) => ({ asn1: Buffer.from(der), tainted })),
-    jwtAuthorities: bundle.jwtAuthorities.map(toKeyMessage),
-    witAuthorities: bundle.witAuthorities.map(toKeyMessage),
-    refreshHint: bundle.refreshHint,
-    sequenceNumber: bundle.sequenceNumber,
-  });
+async function readBundle(
+  id: string,
+  path: string,
+  format: BundleFormat,
+  terminal: Terminal,
+): Promise<Bundle> {
+  return parseBundleText(id, await loadText(path, terminal), format);
 }
-
-const toKeyMessage = (key: TokenAuthority): JWTKey => ({ ...key, publicKey: Buffer.from(key.publicKey) });
 
 async function loadText(path: string, terminal: Terminal): Promise<string> {
   try {
     return await readTextFile(path === "" ? "-" : path, terminal);
   } catch (error) {
     throw SpireError.from(error).within("unable to load bundle data");
-  }
-}
-
-function within<T>(context: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    throw SpireError.from(error).within(context);
   }
 }

@@ -1,16 +1,17 @@
 /** A gRPC server that is handed its connections, with the caller of each. */
-import type { Http2Server, Http2Session } from "node:http2";
+import { constants, type Http2Server, type Http2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { Server, type ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
 import { type Clock, sleep, systemClock } from "../core/clock.ts";
 import { SpireError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { type BeforeCall, createDispatcher, type ObserveCall } from "./calls.ts";
+import { type BeforeCall, createDispatcher, type ObserveCall, type RefuseCall } from "./calls.ts";
 import type { BoundService, Caller } from "./service.ts";
 
 export interface RpcOptions {
   readonly services: readonly BoundService[];
   readonly log: Logger;
+  readonly refuse?: RefuseCall;
   readonly before?: BeforeCall;
   readonly observe?: ObserveCall;
   /** 4 MiB unless said; a larger request is refused with RESOURCE_EXHAUSTED. */
@@ -28,6 +29,9 @@ const defaultMaxMessageBytes = 4 * 1024 * 1024;
 const defaultMaxStreams = 1_000;
 /** Cancelled streams that one connection may average; a core serves about 15,000 calls a second. */
 const resetsPerSecond = 20_000;
+
+/** Ahead of the end of its SVID by this much, a client is asked to connect anew. */
+const goodbyeMs = 1_000;
 
 /** For the answers of calls that are cut off to reach clients that listen. */
 const lastWordsMs = 100;
@@ -56,9 +60,23 @@ export function createRpcServer(options: RpcOptions, credentials: ServerCredenti
     const socket: unknown = Reflect.get(session, "socket");
     const caller: unknown =
       typeof socket === "object" && socket !== null ? Reflect.get(socket, callerKey) : undefined;
-    if (caller) callers.set(session, caller as Caller);
+    if (!caller) return undefined;
+    callers.set(session, caller as Caller);
+    endWithSvid(session, caller as Caller);
     return callers.get(session);
   }
+
+  /**
+   * A client that keeps its connection for longer than its SVID lasts would lose its rights, so it is made to come
+   * back with the newer one. SPIRE's nested servers are such clients.
+   */
+  function endWithSvid(session: object, { svid }: Caller): void {
+    if (!svid || !isSession(session)) return;
+    const left = svid.expiresAt * 1000 - clock.now();
+    const cancelTimer = clock.after(left - Math.min(goodbyeMs, left / 2), () => askToGo(session));
+    session.once("close", cancelTimer);
+  }
+  const isSession = (it: object): it is Http2Session => (sessions as ReadonlySet<object>).has(it);
 
   const dispatcher = createDispatcher({ ...options, callerOf });
   const server = new Server({ ...serverOptions(options), interceptors: [dispatcher.interceptor] });
@@ -70,9 +88,9 @@ export function createRpcServer(options: RpcOptions, credentials: ServerCredenti
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
   });
-  for (const event of ["error", "sessionError", "tlsClientError"]) {
-    http2Server.on(event, (error: unknown) => log.debug("Connection failed", { error }));
-  }
+  // Bun takes a Go client's goodbye (GOAWAY) for a protocol error, so that this is no sign of trouble.
+  const noteEnd = (error: unknown) => log.debug("Connection failed", { error: SpireError.from(error) });
+  for (const event of ["error", "sessionError", "tlsClientError"]) http2Server.on(event, noteEnd);
 
   return {
     http2Server,
@@ -83,7 +101,7 @@ export function createRpcServer(options: RpcOptions, credentials: ServerCredenti
       connections.add(socket);
       socket.once("close", () => connections.delete(socket));
       // The HTTP/2 layer acts on errors; without a listener they would end the process.
-      socket.on("error", (error) => log.debug("Connection failed", { error }));
+      socket.on("error", noteEnd);
       injector.injectConnection(socket);
     },
     async close(graceMs) {
@@ -97,6 +115,12 @@ export function createRpcServer(options: RpcOptions, credentials: ServerCredenti
       server.forceShutdown();
     },
   };
+}
+
+/** Takes the calls that are on their way, and no more after the client has heard it (RFC 9113, 6.8). */
+function askToGo(session: Http2Session): void {
+  session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
+  session.close();
 }
 
 async function allClosed(sessions: ReadonlySet<Http2Session>): Promise<void> {

@@ -16,10 +16,18 @@ export interface AuthorityKeeper {
   prepare(kinds: readonly AuthorityKind[]): Promise<void>;
   /** Brings prepared authorities into force. @throws SpireError FAILED_PRECONDITION when one is missing. */
   activate(kinds: readonly AuthorityKind[]): Promise<void>;
+  /** Runs `work` while nothing else moves authorities: what it saw before a step still holds at the step. */
+  exclusively<T>(work: (steps: AuthoritySteps) => Promise<T>): Promise<T>;
   /** Sees to it that each kind has an authority that can sign now, however much time has passed. */
   recover(): Promise<void>;
   /** Called when another X.509 authority came into force. Returns the function that ends the listening. */
   onActivated(listener: () => void): () => void;
+}
+
+/** See `AuthorityKeeper`'s methods of the same names. */
+export interface AuthoritySteps extends Pick<AuthorityKeeper, "state" | "prepare" | "activate"> {
+  /** Changes the trust domain's bundle; whether its sequence number grows is for `change` to say. */
+  changeBundle(change: (bundle: TrustBundle) => TrustBundle): Promise<void>;
 }
 
 export interface KeeperOptions {
@@ -45,9 +53,12 @@ export async function createKeeper(options: KeeperOptions): Promise<AuthorityKee
 
   let moving: Promise<void> = Promise.resolve();
   /** One move at a time: two of them would fight over the free slot. */
-  function inTurn(work: () => Promise<void>): Promise<void> {
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = moving.then(work);
-    moving = done.catch(() => {});
+    moving = done.then(
+      () => {},
+      () => {},
+    );
     return done;
   }
 
@@ -59,12 +70,16 @@ export async function createKeeper(options: KeeperOptions): Promise<AuthorityKee
     }
   }
 
+  async function changeBundle(change: (bundle: TrustBundle) => TrustBundle): Promise<void> {
+    await registry.mutateBundle(trustDomain, (current) => change(current ?? emptyBundle(trustDomain)));
+  }
+
   async function prepare(concerned: readonly AuthorityLine<unknown>[]): Promise<void> {
     if (concerned.length === 0) return;
     const now = unixSeconds(clock);
     const made = await Promise.all(concerned.map(async (line) => ({ line, move: await line.make(now) })));
-    await registry.mutateBundle(trustDomain, (current) => {
-      let bundle: TrustBundle = current ?? emptyBundle(trustDomain);
+    await changeBundle((current) => {
+      let bundle = current;
       for (const { line, move } of made) bundle = move.entries.reduce(line.publish, bundle);
       return { ...bundle, sequenceNumber: bundle.sequenceNumber + 1 };
     });
@@ -77,13 +92,18 @@ export async function createKeeper(options: KeeperOptions): Promise<AuthorityKee
     if (concerned.some(({ kind }) => kind === "x509")) for (const listener of listeners) listener();
   }
 
+  const steps: AuthoritySteps = {
+    state: (kind, status) => lines.find((line) => line.kind === kind)?.held(status),
+    prepare: (kinds) => prepare(chosen(kinds)),
+    activate: (kinds) => activate(chosen(kinds)),
+    changeBundle,
+  };
+
   return {
-    state(kind, status) {
-      const held = lines.find((line) => line.kind === kind)?.held(status);
-      return held;
-    },
-    prepare: (kinds) => inTurn(() => prepare(chosen(kinds))),
-    activate: (kinds) => inTurn(() => activate(chosen(kinds))),
+    state: steps.state,
+    prepare: (kinds) => inTurn(() => steps.prepare(kinds)),
+    activate: (kinds) => inTurn(() => steps.activate(kinds)),
+    exclusively: (work) => inTurn(() => work(steps)),
     recover: () =>
       inTurn(async () => {
         const stuck = lines.filter((line) => !isUsable(line.held("active")));

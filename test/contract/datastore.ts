@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Entry, EntryDraft } from "../../src/core/entry.ts";
+import type { FederationRelationship } from "../../src/core/federation.ts";
 import type { AttestedNode } from "../../src/core/node.ts";
 import { formatSelector, matchesSet, type Selector, type SetMatch } from "../../src/core/selector.ts";
 import { parseSpiffeId, parseTrustDomain, type SpiffeId } from "../../src/core/spiffe-id.ts";
@@ -50,6 +51,13 @@ const node = (fields: Partial<AttestedNode> = {}): AttestedNode => ({
 const bundle = (fields: Partial<TrustBundle> = {}): TrustBundle => ({
   ...emptyBundle(one),
   refreshHint: 300,
+  ...fields,
+});
+
+const relationship = (fields: Partial<FederationRelationship> = {}): FederationRelationship => ({
+  trustDomain: one,
+  bundleEndpointUrl: "https://one.test/bundle",
+  profile: { type: "https_web" },
   ...fields,
 });
 
@@ -609,6 +617,58 @@ export function datastoreContract(name: string, open: () => Promise<Store>): voi
         await Promise.all(writes);
         expect(await store.entries.count({})).toBe(40);
         expect((await newChanges(0)).length).toBe(40);
+      });
+    });
+
+    describe("federation relationships", () => {
+      const spiffe: FederationRelationship["profile"] = {
+        type: "https_spiffe",
+        endpointSpiffeId: parseSpiffeId("spiffe://one.test/spire/server"),
+      };
+
+      test("are created once for a trust domain and read back as they were", async () => {
+        const other = relationship({ trustDomain: two, profile: spiffe });
+        await store.federation.create(relationship());
+        await store.federation.create(other);
+        await expect(store.federation.create(relationship({ profile: spiffe }))).rejects.toMatchObject({
+          code: "ALREADY_EXISTS",
+        });
+        expect(await store.federation.get(one)).toEqual(relationship());
+        expect(await store.federation.get(two)).toEqual(other);
+        expect(await store.federation.get(parseTrustDomain("none.test"))).toBeUndefined();
+      });
+
+      test("are listed in the order of their creation, by pages", async () => {
+        await store.federation.create(relationship({ trustDomain: two }));
+        await store.federation.create(relationship());
+        const pages = await allPages((page) => store.federation.list(page), 1);
+        expect(pages.map((page) => page.map(({ trustDomain }) => trustDomain))).toEqual([[two], [one], []]);
+        expect((await store.federation.list(everything)).items).toHaveLength(2);
+        await expect(store.federation.list({ size: 1, token: "x" })).rejects.toMatchObject({
+          code: "INTERNAL",
+        });
+      });
+
+      test("are replaced and deleted, where they exist", async () => {
+        expect(await store.federation.update(relationship())).toBe(false);
+        expect(await store.federation.delete(one)).toBe(false);
+        await store.federation.create(relationship());
+        const changed = relationship({ bundleEndpointUrl: "https://one.test/new", profile: spiffe });
+        expect(await store.federation.update(changed)).toBe(true);
+        expect(await store.federation.get(one)).toEqual(changed);
+        expect(await store.federation.delete(one)).toBe(true);
+        expect(await store.federation.get(one)).toBeUndefined();
+      });
+
+      test("commit or fail together with the bundle that comes with them", async () => {
+        const work = store.transaction(async (groups) => {
+          await groups.bundles.mutate(one, () => bundle());
+          await groups.federation.create(relationship());
+          await groups.federation.create(relationship());
+        });
+        await expect(work).rejects.toMatchObject({ code: "ALREADY_EXISTS" });
+        expect(await store.federation.get(one)).toBeUndefined();
+        expect(await store.bundles.get(one)).toBeUndefined();
       });
     });
 

@@ -53,9 +53,10 @@ export async function createCallReplayer(): Promise<CallReplayer> {
   return {
     async replay({ service, method, request }, channel) {
       const found = registry.getService(service)?.methods.find(({ name }) => name === method);
-      if (!found) throw new Error(`proto/ has no ${service}/${method}`);
       try {
-        const response = await call(found, request, channel, registry);
+        const response = await (found
+          ? call(found, request, channel, registry)
+          : callUnknown(`/${service}/${method}`, channel));
         return { code: "OK", message: "", statuses: statusesOf(response), response };
       } catch (error) {
         if (!(error instanceof SpireError)) throw error;
@@ -100,6 +101,18 @@ async function call(
   }
   const definition = { call: { ...common, requestStream: false as const, responseStream: false as const } };
   return channel.client(definition).call(request);
+}
+
+/** A method that proto/ has not, and so the server has not either: what is sent doesn't matter. */
+function callUnknown(path: string, channel: Channel): Promise<JsonValue> {
+  const write = () => Buffer.alloc(0);
+  const read = (): JsonValue => null;
+  const codecs = { requestSerialize: write, requestDeserialize: read };
+  const answers = { responseSerialize: write, responseDeserialize: read };
+  const definition = {
+    call: { path, requestStream: true as const, responseStream: true as const, ...codecs, ...answers },
+  };
+  return converse([], channel.client(definition).call());
 }
 
 /** What a stream sends: a list, nothing for null, else the one message. */

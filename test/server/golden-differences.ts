@@ -11,10 +11,6 @@ export interface Difference {
 const ok: Outcome = { code: "OK", message: "", statuses: [] };
 const refused = (code: string, message: string): Outcome => ({ code, message, statuses: [] });
 const item = (code: number, message: string): Outcome => ({ ...ok, statuses: [{ code, message }] });
-const unknownMethod = (method: string): Difference => ({
-  outcome: refused("UNIMPLEMENTED", `The server does not implement the method /${method}`),
-  reason: "the text is that of the gRPC library; clients go by the code",
-});
 const badDnsName = 'idna error\nidna: invalid label "a b"';
 
 /** By file and name of the case. */
@@ -80,16 +76,10 @@ export const differences: Readonly<Record<string, Difference>> = {
     outcome: refused("INVALID_ARGUMENT", `CSR DNS name is not valid: ${badDnsName}`),
     reason: "no client ever matches a DNS name with a space",
   },
-  "authorization/unimplemented-service": unknownMethod("SpiffeWorkloadAPI/FetchJWTSVID"),
-  "authorization/logger-over-tcp-as-admin": unknownMethod("spire.api.server.logger.v1.Logger/GetLogger"),
-  "authorization/debug-over-tcp-as-admin": unknownMethod("spire.api.server.debug.v1.Debug/GetInfo"),
-  "authorization/health-tcp": unknownMethod("grpc.health.v1.Health/Check"),
 };
 
 /** Cases that need a part which isn't there yet. */
 export const notYet: readonly { readonly cases: RegExp; readonly needs: string; readonly calls: number }[] = [
   { cases: /^(attest-agent|agent)\/.*x509pop/, needs: "the x509pop node attestor", calls: 11 },
-  { cases: /^authorization\/localauthority/, needs: "localauthority.v1", calls: 1 },
   { cases: /^agent\/delete-banned/, needs: "the x509pop node attestor", calls: 1 },
-  { cases: /^authorization\/reflection/, needs: "a client for gRPC reflection", calls: 2 },
 ];

@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { SpireError } from "../../src/core/errors.ts";
 import { exportPublicKeyInfo, generateKey, type LocalKey } from "../../src/core/keys.ts";
-import { nullLogger } from "../../src/core/log.ts";
 import { makeSpiffeId, parseTrustDomain, type SpiffeId, serverId } from "../../src/core/spiffe-id.ts";
 import { createCertificateRequest } from "../../src/core/x509/csr.ts";
 import {
@@ -21,6 +20,7 @@ import type { Entry } from "../../src/rpc/gen/spire/api/types/entry.ts";
 import type { X509SVID } from "../../src/rpc/gen/spire/api/types/x509svid.ts";
 import type { Client } from "../../src/rpc/service.ts";
 import type { TlsIdentity } from "../../src/rpc/tls.ts";
+import { createLog } from "../../src/telemetry/logging.ts";
 
 export const trustDomain = parseTrustDomain("example.org");
 export const idMessage = (path: string) => ({ trustDomain, path });
@@ -83,7 +83,8 @@ export async function startTestServer(overrides: Partial<ServerSettings> = {}): 
   const directory = mkdtempSync(join(tmpdir(), "spire-server-"));
   const settings = { ...testSettings(directory), ...overrides };
   const clock = createAdjustableClock();
-  const server = await startServer(settings, { clock, log: nullLogger });
+  const { logger: log, ...logLevel } = createLog({ level: "debug", format: "text", write: () => {} });
+  const server = await startServer(settings, { clock, log, logLevel });
   const channels: Channel[] = [];
   const opened = (channel: Channel): Channel => {
     channels.push(channel);

@@ -2,6 +2,7 @@
 
 import type { Entry, EntryDraft } from "../../core/entry.ts";
 import type { SpireError } from "../../core/errors.ts";
+import type { FederationRelationship } from "../../core/federation.ts";
 import type { AttestedNode } from "../../core/node.ts";
 import type { Selector, SetMatch } from "../../core/selector.ts";
 import type { SpiffeId, TrustDomain } from "../../core/spiffe-id.ts";
@@ -104,6 +105,18 @@ export interface BundleStore {
   delete(trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<void>;
 }
 
+/** Relationships made at run time; those of the configuration are not kept here. */
+export interface FederationStore {
+  get(trustDomain: TrustDomain): Promise<FederationRelationship | undefined>;
+  list(page: PageRequest): Promise<Page<FederationRelationship>>;
+  /** @throws SpireError ALREADY_EXISTS. */
+  create(relationship: FederationRelationship): Promise<void>;
+  /** Replaces the trust domain's relationship; false when there is none. */
+  update(relationship: FederationRelationship): Promise<boolean>;
+  /** Whether it was there. The trust domain's bundle stays. */
+  delete(trustDomain: TrustDomain): Promise<boolean>;
+}
+
 export interface JoinToken {
   readonly token: string;
   /** Unix seconds. */
@@ -153,6 +166,7 @@ export interface Store {
   readonly entries: EntryStore;
   readonly nodes: NodeStore;
   readonly bundles: BundleStore;
+  readonly federation: FederationStore;
   readonly joinTokens: JoinTokenStore;
   readonly journals: JournalStore;
   readonly changes: ChangeFeed;

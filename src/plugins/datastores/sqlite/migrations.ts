@@ -2,7 +2,7 @@
 import type { Clock } from "../../../core/clock.ts";
 import { unixSeconds } from "../../../core/clock.ts";
 import { SpireError } from "../../../core/errors.ts";
-import type { Connection } from "./connection.ts";
+import { type Connection, rollBack } from "./connection.ts";
 
 /**
  * Step n leads from version n to n + 1. Steps are never edited once released, only added.
@@ -93,6 +93,15 @@ const steps: readonly string[] = [
     key TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  CREATE TABLE federation_relationships (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    trust_domain TEXT NOT NULL UNIQUE,
+    bundle_endpoint_url TEXT NOT NULL,
+    bundle_endpoint_profile TEXT NOT NULL,
+    endpoint_spiffe_id TEXT NOT NULL
+  ) STRICT;
+  `,
 ];
 
 /**
@@ -148,7 +157,7 @@ function inTransaction(connection: Connection, work: () => void): void {
     work();
     connection.exec("COMMIT");
   } catch (error) {
-    connection.exec("ROLLBACK");
+    rollBack(connection);
     throw error;
   }
 }

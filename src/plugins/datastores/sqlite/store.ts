@@ -5,6 +5,7 @@ import { createBundleStore } from "./bundles.ts";
 import { createChangeFeed } from "./changes.ts";
 import { openDatabase, type Session } from "./connection.ts";
 import { createEntryStore } from "./entries.ts";
+import { createFederationStore } from "./federation.ts";
 import { createJournalStore } from "./journals.ts";
 import { migrate } from "./migrations.ts";
 import { createNodeStore } from "./nodes.ts";
@@ -35,6 +36,7 @@ const createGroups = (session: Session): Omit<Store, "transaction" | "close"> =>
   entries: createEntryStore(session),
   nodes: createNodeStore(session),
   bundles: createBundleStore(session),
+  federation: createFederationStore(session),
   joinTokens: createJoinTokenStore(session),
   journals: createJournalStore(session),
   changes: createChangeFeed(session),

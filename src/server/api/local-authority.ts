@@ -1,0 +1,81 @@
+/** spire.api.server.localauthority.v1.LocalAuthority: this server's authorities, looked at and rotated by hand. */
+import { SpireError } from "../../core/errors.ts";
+import {
+  type AuthorityState,
+  LocalAuthorityService,
+} from "../../rpc/gen/spire/api/server/localauthority/v1/localauthority.ts";
+import { type BoundService, bindService } from "../../rpc/service.ts";
+import type { AuthorityKeeper } from "../authority-keeper.ts";
+import type { ForcedRotation } from "../forced-rotation.ts";
+import type { AuthorityKind, JournalEntry } from "../journal.ts";
+
+export interface LocalAuthorityApiOptions {
+  readonly authority: AuthorityKeeper;
+  readonly rotation: ForcedRotation;
+}
+
+export function createLocalAuthorityApi({ authority, rotation }: LocalAuthorityApiOptions): BoundService {
+  function statesOf(kind: AuthorityKind) {
+    const active = authority.state(kind, "active");
+    if (!active) throw new SpireError("UNAVAILABLE", "server is initializing");
+    return {
+      active: toState(active),
+      prepared: toStateIfAny(authority.state(kind, "prepared")),
+      old: toStateIfAny(authority.state(kind, "old")),
+    };
+  }
+
+  return bindService(LocalAuthorityService, {
+    getX509AuthorityState: async () => statesOf("x509"),
+    prepareX509Authority: async () => ({ preparedAuthority: toState(await rotation.prepare("x509")) }),
+    activateX509Authority: async ({ authorityId }) => ({
+      activatedAuthority: toState(await rotation.activate("x509", authorityId)),
+    }),
+    taintX509Authority: async ({ authorityId }) => ({
+      taintedAuthority: toState(await rotation.taint("x509", authorityId)),
+    }),
+    revokeX509Authority: async ({ authorityId }) => ({
+      revokedAuthority: withoutExpiry(await rotation.revoke("x509", authorityId)),
+    }),
+
+    getJwtAuthorityState: async () => statesOf("jwt"),
+    prepareJwtAuthority: async () => ({ preparedAuthority: toState(await rotation.prepare("jwt")) }),
+    activateJwtAuthority: async ({ authorityId }) => ({
+      activatedAuthority: toState(await rotation.activate("jwt", authorityId)),
+    }),
+    taintJwtAuthority: async ({ authorityId }) => ({
+      taintedAuthority: withoutExpiry(await rotation.taint("jwt", authorityId)),
+    }),
+    revokeJwtAuthority: async ({ authorityId }) => ({
+      revokedAuthority: withoutExpiry(await rotation.revoke("jwt", authorityId)),
+    }),
+
+    taintX509UpstreamAuthority: noUpstream,
+    revokeX509UpstreamAuthority: noUpstream,
+
+    getWitAuthorityState: noWit,
+    prepareWitAuthority: noWit,
+    activateWitAuthority: noWit,
+    taintWitAuthority: noWit,
+    revokeWitAuthority: noWit,
+  });
+}
+
+const toState = ({ authorityId, notAfter }: JournalEntry): AuthorityState => ({
+  authorityId,
+  expiresAt: notAfter,
+  upstreamAuthoritySubjectKeyId: "",
+});
+
+/** SPIRE's answers to these calls leave the expiry out. */
+const withoutExpiry = (entry: JournalEntry): AuthorityState => ({ ...toState(entry), expiresAt: 0 });
+
+const toStateIfAny = (entry: JournalEntry | undefined): AuthorityState | undefined => entry && toState(entry);
+
+async function noUpstream(): Promise<never> {
+  throw new SpireError("FAILED_PRECONDITION", "upstream authority is not configured");
+}
+
+async function noWit(): Promise<never> {
+  throw new SpireError("UNIMPLEMENTED", "WIT-SVID functionality is not yet implemented");
+}
