@@ -71,8 +71,9 @@ export function dialTls(target: TlsTarget): Channel {
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
   });
+  // The refusal may be of an earlier attempt; grpc-js's account tells which reason is the newest.
   return channelOf(grpc, (error) =>
-    error.code === "UNAVAILABLE" && refusal
+    error.code === "UNAVAILABLE" && refusal && error.message.includes(refusal.message)
       ? new SpireError("UNAVAILABLE", `could not connect to ${target.address}: ${refusal.message}`, {
           cause: refusal,
         })

@@ -315,6 +315,16 @@ describe("the client", () => {
     expect(error.cause).toBeUndefined();
   });
 
+  test("says that nobody listens also where it refused the server before", async () => {
+    const { address } = await serve();
+    const client = dial(address, { bundle: () => stranger.bundle });
+    expect((await failureOf(client.echo(""))).message).not.toContain("ECONNREFUSED");
+    await listeners.pop()?.close();
+    let message = "";
+    while (!message.includes("ECONNREFUSED")) ({ message } = await failureOf(client.echo("")));
+    expect(message).toBe(`could not connect to ${address}: connect ECONNREFUSED ${address}`);
+  });
+
   test("gives up on a handshake that doesn't end", async () => {
     const accepted = createGate();
     const silent = Bun.listen({
