@@ -1,13 +1,15 @@
 /**
- * Generates src/rpc/gen from proto/: `npm run gen`. With `--check` it changes nothing and fails when what
+ * Generates src/rpc/gen from proto/, and docs/configuration.md from the schemas: `npm run gen`. With `--check` it changes nothing and fails when what
  * stands there is stale.
  */
 import { mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { configurationPage } from "./config-docs.ts";
 import { installed, root, run, script } from "./run.ts";
 
 const generated = "src/rpc/gen";
+const page = "docs/configuration.md";
 
 /** The folders of proto/ that code is generated for; the others are there for the tests of the wire format. */
 const inputs = ["proto/spire/api", "proto/spiffe", "proto/grpc"];
@@ -43,7 +45,9 @@ export async function staleFiles(): Promise<readonly string[]> {
     await generate(fresh);
     const [expected, actual] = await Promise.all([filesBelow(fresh), filesBelow(root)]);
     const names = [...new Set([...expected.keys(), ...actual.keys()])].sort();
-    return names.filter((name) => expected.get(name) !== actual.get(name));
+    const stale = names.filter((name) => expected.get(name) !== actual.get(name));
+    const written = await readFile(join(root, page), "utf8").catch(() => "");
+    return written === configurationPage() ? stale : [...stale, page];
   } finally {
     await rm(fresh, { recursive: true, force: true });
   }
@@ -66,6 +70,7 @@ async function regenerate(): Promise<void> {
     await generate(fresh);
     await rm(join(root, generated), { recursive: true, force: true });
     await rename(join(fresh, generated), join(root, generated));
+    await writeFile(join(root, page), configurationPage());
   } finally {
     await rm(fresh, { recursive: true, force: true });
   }

@@ -43,6 +43,23 @@ const needs = {
     found: () => existsSync(`${arm64Libraries}/lib/libc.so.6`),
     get: "apt-get install libc6-arm64-cross",
   },
+  strace: {
+    found: () => answer("strace", "--output=/dev/null", "echo", "in") === "in\n",
+    get: "on Debian: apt-get install strace",
+  },
+  faketime: {
+    found: () => new Bun.Glob("/usr/lib/*/faketime/libfaketimeMT.so.1").scanSync("/").next().done === false,
+    get: "on Debian: apt-get install faketime",
+  },
+  namespaces: {
+    found: () =>
+      answer("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "echo", "in") === "in\n",
+    get: "run as root, or where users may make namespaces, with util-linux",
+  },
+  utilLinux: {
+    found: () => onPath("prlimit", "setpriv"),
+    get: "on Debian: apt-get install util-linux",
+  },
 } satisfies Record<string, Need>;
 
 export type NeedName = keyof typeof needs;
@@ -64,6 +81,7 @@ export const suites: readonly Suite[] = [
     needs: [],
     binary: false,
   },
+  { name: "fuzz-hcl", files: ["test/fuzz/hcl/hcl.test.ts"], needs: ["go"], binary: false },
   { name: "interop-go", files: ["test/interop/go.test.ts"], needs: ["linux", "go"], binary: true },
   {
     name: "interop-python",
@@ -89,6 +107,36 @@ export const suites: readonly Suite[] = [
     name: "arm64",
     files: ["test/interop/arm64.test.ts"],
     needs: ["linux", "qemu", "arm64Libraries"],
+    binary: true,
+  },
+  {
+    name: "faults-clock",
+    files: ["test/faults/clock.test.ts"],
+    needs: ["linux", "faketime"],
+    binary: true,
+  },
+  {
+    name: "faults-kill",
+    files: ["test/faults/crash-points.test.ts"],
+    needs: ["linux", "strace"],
+    binary: true,
+  },
+  {
+    name: "faults-rotation",
+    files: ["test/faults/rotation-crash.test.ts"],
+    needs: ["linux", "strace", "faketime"],
+    binary: true,
+  },
+  {
+    name: "faults-namespaces",
+    files: ["test/faults/full-disk.test.ts", "test/faults/pid-namespace.test.ts"],
+    needs: ["linux", "namespaces"],
+    binary: true,
+  },
+  {
+    name: "faults",
+    files: ["test/faults/*.test.ts"],
+    needs: ["linux", "utilLinux"],
     binary: true,
   },
   { name: "integration", files: ["test/**/*.test.ts"], needs: [], binary: true },

@@ -19,6 +19,9 @@ interface Tally {
   readonly notRun: string[];
 }
 
+/** What tests start that run the program as a user would. */
+const binary = join(root, "dist", "spire");
+
 /** No test judges time by this; it only ends a test that hangs, in ms. */
 const hangMs = 60_000;
 
@@ -46,7 +49,7 @@ async function runFiles(suite: Suite, files: readonly string[], tally: Tally): P
   const work = await mkdtemp(join(tmpdir(), "spire-test-"));
   try {
     const report = join(work, "report.xml");
-    const exitCode = await stream([
+    const command = [
       process.execPath,
       "test",
       // Each file by itself in a worker process: none sees what another left behind.
@@ -55,7 +58,8 @@ async function runFiles(suite: Suite, files: readonly string[], tally: Tally): P
       "--reporter=junit",
       `--reporter-outfile=${report}`,
       ...files.map((file) => `./${file}`),
-    ]);
+    ];
+    const exitCode = await stream(command, suite.binary ? { env: { SPIRE_BIN: binary } } : {});
     const results = readJunit(existsSync(report) ? await readFile(report, "utf8") : "", root);
     const silent = files.filter((file) => !results.files.has(file)).map((file) => `${file}: ran no test`);
     const failed = [...results.failed, ...silent];

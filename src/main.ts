@@ -17,6 +17,10 @@ const server: Group = {
         return runServer(serveServer);
       },
     },
+    validate: {
+      summary: "Validates a SPIRE server configuration file",
+      load: async () => (await import("./cli/run-server.ts")).validateServer,
+    },
     healthcheck: {
       summary: "Determines server health status",
       load: async () => (await import("./cli/healthcheck.ts")).serverHealthcheck,
@@ -118,6 +122,120 @@ const server: Group = {
         mint: { summary: "Mints a JWT-SVID", load: async () => (await import("./cli/jwt.ts")).jwtMint },
       },
     },
+    federation: {
+      summary: "Federation relationships",
+      commands: {
+        create: {
+          summary: "Creates federation relationships",
+          load: async () => (await import("./cli/federation.ts")).federationCreate,
+        },
+        update: {
+          summary: "Replaces federation relationships",
+          load: async () => (await import("./cli/federation.ts")).federationUpdate,
+        },
+        list: {
+          summary: "Lists federation relationships",
+          load: async () => (await import("./cli/federation.ts")).federationList,
+        },
+        show: {
+          summary: "Shows a federation relationship",
+          load: async () => (await import("./cli/federation.ts")).federationShow,
+        },
+        delete: {
+          summary: "Deletes a federation relationship",
+          load: async () => (await import("./cli/federation.ts")).federationDelete,
+        },
+        refresh: {
+          summary: "Fetches the bundle of a federated trust domain now",
+          load: async () => (await import("./cli/federation.ts")).federationRefresh,
+        },
+      },
+    },
+    localauthority: {
+      summary: "The server's own authorities",
+      commands: {
+        x509: {
+          summary: "X.509 authorities",
+          commands: {
+            show: {
+              summary: "Shows the X.509 authorities",
+              load: async () => (await import("./cli/local-authority.ts")).x509AuthorityCommands.show,
+            },
+            prepare: {
+              summary: "Makes the next X.509 authority",
+              load: async () => (await import("./cli/local-authority.ts")).x509AuthorityCommands.prepare,
+            },
+            activate: {
+              summary: "Begins to sign with the prepared X.509 authority",
+              load: async () => (await import("./cli/local-authority.ts")).x509AuthorityCommands.activate,
+            },
+            taint: {
+              summary: "Marks the old X.509 authority",
+              load: async () => (await import("./cli/local-authority.ts")).x509AuthorityCommands.taint,
+            },
+            revoke: {
+              summary: "Takes the tainted old X.509 authority out of the trust bundle",
+              load: async () => (await import("./cli/local-authority.ts")).x509AuthorityCommands.revoke,
+            },
+          },
+        },
+        jwt: {
+          summary: "JWT authorities",
+          commands: {
+            show: {
+              summary: "Shows the JWT authorities",
+              load: async () => (await import("./cli/local-authority.ts")).jwtAuthorityCommands.show,
+            },
+            prepare: {
+              summary: "Makes the next JWT authority",
+              load: async () => (await import("./cli/local-authority.ts")).jwtAuthorityCommands.prepare,
+            },
+            activate: {
+              summary: "Begins to sign with the prepared JWT authority",
+              load: async () => (await import("./cli/local-authority.ts")).jwtAuthorityCommands.activate,
+            },
+            taint: {
+              summary: "Marks the old JWT authority",
+              load: async () => (await import("./cli/local-authority.ts")).jwtAuthorityCommands.taint,
+            },
+            revoke: {
+              summary: "Takes the tainted old JWT authority out of the trust bundle",
+              load: async () => (await import("./cli/local-authority.ts")).jwtAuthorityCommands.revoke,
+            },
+          },
+        },
+      },
+    },
+    upstreamauthority: {
+      summary: "The authority above the server",
+      commands: {
+        taint: {
+          summary: "Marks an X.509 upstream authority",
+          load: async () => (await import("./cli/upstream-authority.ts")).upstreamAuthorityTaint,
+        },
+        revoke: {
+          summary: "Takes a tainted X.509 upstream authority out of the trust bundle",
+          load: async () => (await import("./cli/upstream-authority.ts")).upstreamAuthorityRevoke,
+        },
+      },
+    },
+    logger: {
+      summary: "The log level of the running server",
+      commands: {
+        get: {
+          summary: "Shows the log level",
+          load: async () => (await import("./cli/logger.ts")).loggerGet,
+        },
+        set: {
+          summary: "Sets the log level",
+          load: async () => (await import("./cli/logger.ts")).loggerSet,
+        },
+        reset: {
+          summary: "Sets the log level back",
+          load: async () => (await import("./cli/logger.ts")).loggerReset,
+        },
+      },
+    },
     debug: {
       summary: "Facts about the running server",
       commands: {
@@ -143,6 +261,10 @@ const agent: Group = {
         ]);
         return runAgent(serveAgent);
       },
+    },
+    validate: {
+      summary: "Validates a SPIRE agent configuration file",
+      load: async () => (await import("./cli/run-agent.ts")).validateAgent,
     },
     healthcheck: {
       summary: "Determines agent health status",
@@ -220,6 +342,19 @@ const spire: Group = {
             import("./modes/dev/mode.ts"),
           ]);
           return devCommand(createDevProcess(), version);
+        },
+      },
+    },
+    config: {
+      summary: "Configuration files of server and agent",
+      commands: {
+        schema: {
+          summary: "Prints the JSON Schema of a configuration file",
+          load: async () => (await import("./cli/config.ts")).configSchema,
+        },
+        convert: {
+          summary: "Prints a configuration file as HCL, YAML or JSON",
+          load: async () => (await import("./cli/config.ts")).configConvert,
         },
       },
     },

@@ -6,7 +6,7 @@ import type { Terminal } from "./command.ts";
 import { systemErrorText } from "./go-text.ts";
 
 /** `open <path>: no such file or directory` and its like. */
-export function fileError(path: string, error: unknown): SpireError {
+function fileError(path: string, error: unknown): SpireError {
   return new SpireError("FAILED_PRECONDITION", `open ${path}: ${systemErrorText(error)}`, { cause: error });
 }
 

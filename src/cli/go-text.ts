@@ -1,5 +1,7 @@
-/** Text as Go's standard library writes and reads it, which SPIRE's users and scripts know: times, durations, quotes. */
-import { invalidArgument, type StatusName, statusCodes } from "../core/errors.ts";
+/** Text as Go's standard library writes it: times and the names of codes, and with them what core knows of it. */
+import { type StatusName, statusCodes } from "../core/errors.ts";
+
+export { formatGoDuration, parseGoDuration, quote, systemErrorText } from "../core/go-text.ts";
 
 const two = (value: number): string => String(value).padStart(2, "0");
 
@@ -22,75 +24,13 @@ export function formatGoTime(unixSeconds: number): string {
   return `${day} ${time} ${offset} ${zoneName(date, offset)}`;
 }
 
+/** `2026-01-01 00:00:00 +0000 UTC`, like Go's `time.Unix(s, 0).UTC().String()`. */
+export const formatGoUtcTime = (unixSeconds: number): string =>
+  `${formatRfc3339(unixSeconds).replace("T", " ").replace("Z", "")} +0000 UTC`;
+
 /** `2026-01-01T00:00:00Z`. */
 export const formatRfc3339 = (unixSeconds: number): string =>
   new Date(unixSeconds * 1000).toISOString().replace(/\.\d+Z$/, "Z");
-
-const trimFraction = (value: number, digits: number): string => value.toFixed(digits).replace(/\.?0+$/, "");
-
-/** `1.5s`, `3m7s`, `720h0m0s`, `2.507ms`, `0s`, like Go's `time.Duration.String()`; from milliseconds. */
-export function formatGoDuration(ms: number): string {
-  if (ms < 0) return `-${formatGoDuration(-ms)}`;
-  const nanoseconds = Math.round(ms * 1e6);
-  if (nanoseconds === 0) return "0s";
-  if (nanoseconds < 1e3) return `${nanoseconds}ns`;
-  if (nanoseconds < 1e6) return `${trimFraction(nanoseconds / 1e3, 3)}µs`;
-  if (nanoseconds < 1e9) return `${trimFraction(nanoseconds / 1e6, 6)}ms`;
-  const wholeSeconds = Math.floor(nanoseconds / 1e9);
-  const rest = nanoseconds - wholeSeconds * 1e9;
-  const seconds = `${wholeSeconds % 60}${rest === 0 ? "" : trimFraction(rest / 1e9, 9).slice(1)}s`;
-  const minutes = Math.floor(wholeSeconds / 60);
-  if (minutes === 0) return seconds;
-  return minutes < 60 ? `${minutes}m${seconds}` : `${Math.floor(minutes / 60)}h${minutes % 60}m${seconds}`;
-}
-
-const unitMs: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  μs: 1e-3,
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-};
-
-/** Milliseconds of `300ms`, `-1.5h`, `2h45m` or `0`. @throws SpireError INVALID_ARGUMENT. */
-export function parseGoDuration(text: string): number {
-  const malformed = () => invalidArgument(`time: invalid duration ${quote(text)}`);
-  const sign = text.startsWith("-") ? -1 : 1;
-  const body = text.replace(/^[+-]/, "");
-  if (body === "0") return 0;
-  if (!/^(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(body)) throw malformed();
-  let total = 0;
-  for (const [, amount = "", unit = ""] of body.matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
-    total += Number(amount) * (unitMs[unit] ?? Number.NaN);
-  }
-  if (total > 2 ** 63 / 1e6) throw malformed();
-  return sign * total;
-}
-
-const shortEscapes: Readonly<Record<string, string>> = {
-  "\x07": "\\a",
-  "\b": "\\b",
-  "\f": "\\f",
-  "\n": "\\n",
-  "\r": "\\r",
-  "\t": "\\t",
-  "\v": "\\v",
-  '"': '\\"',
-  "\\": "\\\\",
-};
-
-/** The text in double quotes, with control characters escaped, like Go's `%q`. */
-export function quote(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is escaped.
-  const escaped = text.replace(/["\\\x00-\x1f\x7f]/g, (character) => {
-    const code = character.charCodeAt(0).toString(16).padStart(2, "0");
-    return shortEscapes[character] ?? `\\x${code}`;
-  });
-  return `"${escaped}"`;
-}
 
 /** gRPC code names as Go spells them: 5 or `NOT_FOUND` > `NotFound`, `CANCELLED` > `Canceled`. */
 export function goCodeName(code: number | StatusName): string {
@@ -104,23 +44,3 @@ export function goCodeName(code: number | StatusName): string {
     .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
     .join("");
 }
-
-/** What Go says about a failed system call, without its `open x:`; the code itself where no text is known. */
-export function systemErrorText(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return systemErrors[code] ?? (error instanceof Error ? error.message : String(error));
-}
-
-const systemErrors: Readonly<Record<string, string>> = {
-  ENOENT: "no such file or directory",
-  EACCES: "permission denied",
-  EPERM: "operation not permitted",
-  EISDIR: "is a directory",
-  ENOTDIR: "not a directory",
-  EEXIST: "file exists",
-  ECONNREFUSED: "connection refused",
-  ENOSPC: "no space left on device",
-  EROFS: "read-only file system",
-  ENAMETOOLONG: "file name too long",
-  EMFILE: "too many open files",
-};

@@ -1,29 +1,37 @@
-/** `spire server run`: the flags that a server is started with. */
-import { SpireError } from "../core/errors.ts";
-import type { TrustDomain } from "../core/spiffe-id.ts";
-import { type Command, command } from "./command.ts";
-import { boolFlag, intFlag, stringFlag } from "./flags.ts";
-import {
-  checkPort,
-  type LogSettings,
-  logFlags,
-  readLogSettings,
-  readTrustDomain,
-  refuseFlags,
-  required,
-} from "./run.ts";
-
-export interface ServerRun {
-  readonly trustDomain: TrustDomain;
-  readonly bindAddress: string;
-  readonly bindPort: number;
-  readonly socketPath: string;
-  readonly dataDir: string;
-  readonly log: LogSettings;
-}
+/** `spire server run` and `validate`: a configuration file, and the flags that beat it. */
+import { type Loaded, loadServer, type ServerConfig } from "../config/server.ts";
+import { type Command, command, type Invocation } from "./command.ts";
+import { intFlag, stringFlag } from "./flags.ts";
+import { configFlags, logOptions, pathToRun, sourcesOf } from "./run.ts";
+import { printVerdict, reportInvalid } from "./validate.ts";
 
 /** Runs a server until `stop` resolves. @returns the exit code. @throws SpireError before anything has started. */
-export type ServeServer = (run: ServerRun, stop: Promise<void>) => Promise<number>;
+export type ServeServer = (loaded: Loaded<ServerConfig>, stop: Promise<void>) => Promise<number>;
+
+const usualPath = "conf/server/server.conf";
+
+const flags = {
+  ...configFlags,
+  bindAddress: stringFlag("IP address or DNS name of the SPIRE server; 0.0.0.0 if not set"),
+  serverPort: intFlag("Port number of the SPIRE server; 8081 if not set"),
+  socketPath: stringFlag(
+    "Path to bind the SPIRE Server API socket to; /tmp/spire-server/private/api.sock if not set",
+  ),
+  dataDir: stringFlag("Directory to store runtime data to"),
+  trustDomain: stringFlag("The trust domain that this server belongs to"),
+};
+
+const options = {
+  ...logOptions,
+  bindAddress: "bind_address",
+  serverPort: "bind_port",
+  socketPath: "socket_path",
+  dataDir: "data_dir",
+  trustDomain: "trust_domain",
+};
+
+const load = ({ flags: values, given, terminal }: Invocation<typeof flags>, path: string | undefined) =>
+  loadServer(sourcesOf({ flags: values, given, environment: terminal.env }, "server", options, path));
 
 export const runServer = (serve: ServeServer): Command =>
   command({
@@ -31,30 +39,25 @@ export const runServer = (serve: ServeServer): Command =>
     summary: "Runs the server",
     example: "run -trustDomain example.org -dataDir ./data/server",
     errorPrefix: "",
-    flags: {
-      ...logFlags,
-      bindAddress: stringFlag("IP address or DNS name of the SPIRE server", "0.0.0.0"),
-      serverPort: intFlag("Port number of the SPIRE server", 8081),
-      socketPath: stringFlag(
-        "Path to bind the SPIRE Server API socket to",
-        "/tmp/spire-server/private/api.sock",
-      ),
-      dataDir: stringFlag("Directory to store runtime data to"),
-      trustDomain: stringFlag("The trust domain that this server belongs to"),
-      config: stringFlag("Path to a SPIRE config file"),
-      expandEnv: boolFlag("Expand environment variables in SPIRE config file"),
-    },
-    run: async ({ flags, given, terminal }) => {
-      refuseFlags(given, ["config", "expandEnv", "logSourceLocation"]);
-      const run: ServerRun = {
-        trustDomain: readTrustDomain(flags.trustDomain),
-        bindAddress: flags.bindAddress,
-        bindPort: checkPort(flags.serverPort, "bind_port", 0),
-        socketPath: required(flags.socketPath, "socket_path"),
-        dataDir: required(flags.dataDir, "data_dir"),
-        log: readLogSettings(flags),
-      };
-      if (run.bindAddress === "") throw new SpireError("INVALID_ARGUMENT", "bind_address must be configured");
-      return serve(run, terminal.untilStopped());
+    flags,
+    run: async (invocation) => {
+      const loaded = await load(invocation, pathToRun(invocation.flags.config, usualPath));
+      return serve(loaded, invocation.terminal.untilStopped());
     },
   });
+
+export const validateServer: Command = command({
+  name: "validate",
+  summary: "Validates a SPIRE server configuration file",
+  example: "validate -config conf/server/server.conf",
+  errorPrefix: "",
+  flags,
+  run: async (invocation) => {
+    const { terminal } = invocation;
+    try {
+      return printVerdict("server", await load(invocation, invocation.flags.config || usualPath), terminal);
+    } catch (error) {
+      return reportInvalid("server", error, terminal);
+    }
+  },
+});

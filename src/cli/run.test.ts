@@ -2,9 +2,11 @@ import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { AgentConfig } from "../config/agent.ts";
+import type { ServerConfig } from "../config/server.ts";
 import type { Command, Terminal } from "./command.ts";
-import { type AgentRun, runAgent } from "./run-agent.ts";
-import { runServer, type ServerRun } from "./run-server.ts";
+import { runAgent } from "./run-agent.ts";
+import { runServer } from "./run-server.ts";
 
 async function execute(command: Command, args: readonly string[]) {
   let err = "";
@@ -22,18 +24,18 @@ async function execute(command: Command, args: readonly string[]) {
 }
 
 async function serverRun(...args: string[]) {
-  let run: ServerRun | undefined;
-  const command = runServer(async (given) => {
-    run = given;
+  let run: ServerConfig | undefined;
+  const command = runServer(async ({ config }) => {
+    run = config;
     return 0;
   });
   return { ...(await execute(command, args)), run };
 }
 
 async function agentRun(...args: string[]) {
-  let run: AgentRun | undefined;
-  const command = runAgent(async (given) => {
-    run = given;
+  let run: AgentConfig | undefined;
+  const command = runAgent(async ({ config }) => {
+    run = config;
     return 0;
   });
   return { ...(await execute(command, args)), run };
@@ -53,15 +55,31 @@ describe("server run", () => {
     });
   });
 
+  test("lets a flag beat the file, and the file beat the default", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "run-server-"));
+    try {
+      const path = join(folder, "server.conf");
+      writeFileSync(path, 'server { trust_domain = "file.test" data_dir = "f" bind_port = 1 } plugins {}');
+      const { run } = await serverRun("-config", path, "-trustDomain", "flag.test");
+      expect(run).toMatchObject({
+        trustDomain: "flag.test",
+        dataDir: "f",
+        bindPort: 1,
+        bindAddress: "0.0.0.0",
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   test.each([
     [["-dataDir", "data"], "trust_domain must be configured\n"],
     [["-trustDomain", "example.org"], "data_dir must be configured\n"],
     [
       [...needed, "-trustDomain", "EXAMPLE.org"],
-      'could not parse trust_domain "EXAMPLE.org": trust domain characters are limited to lowercase letters, numbers, dots, dashes, and underscores\n',
+      'could not parse trust_domain "EXAMPLE.org": trust domain characters are limited to lowercase letters, numbers, dots, dashes, and underscores (-trustDomain)\n',
     ],
-    [[...needed, "-serverPort", "70000"], "bind_port must be a port number, not 70000\n"],
-    [[...needed, "-config", "server.conf"], "flag -config is not supported yet\n"],
+    [[...needed, "-serverPort", "70000"], "bind_port must be a port number, not 70000 (-serverPort)\n"],
   ])("%p is refused before anything starts", async (args, err) => {
     expect(await serverRun(...args)).toEqual({ code: 1, err, run: undefined });
   });
@@ -111,17 +129,16 @@ describe("agent run", () => {
     ],
     [
       [...needed, "-trustBundle", "b"],
-      "only one of insecure_bootstrap or trust_bundle_path can be specified, not both\n",
+      "only one of insecure_bootstrap or trust_bundle_path can be specified, not both (-trustBundle)\n",
     ],
     [
       ["-trustDomain", "example.org", ...server, "-trustBundle", "b", "-trustBundleFormat", "der"],
-      'invalid value for trust_bundle_format, expected "pem" or "spiffe"\n',
+      'invalid value for trust_bundle_format, expected "pem" or "spiffe" (-trustBundleFormat)\n',
     ],
     [
       [...needed, "-joinTokenFile", "nope"],
-      'unable to read join token file "nope": open nope: no such file or directory\n',
+      'unable to read join token file "nope": open nope: no such file or directory (-joinTokenFile)\n',
     ],
-    [[...needed, "-trustBundleUrl", "https://x"], "flag -trustBundleUrl is not supported yet\n"],
   ])("%p is refused before anything starts", async (args, err) => {
     expect(await agentRun(...args)).toEqual({ code: 1, err, run: undefined });
   });

@@ -1,57 +1,61 @@
-/** What `run` of server and agent have in common: log flags, and checks in the words of SPIRE's configuration. */
-import { invalidArgument, SpireError } from "../core/errors.ts";
-import { parseTrustDomainOrId, type TrustDomain } from "../core/spiffe-id.ts";
+/** What `run` and `validate` of server and agent have in common: log flags, and flags in place of the file's options. */
+import { existsSync } from "node:fs";
+import type { Override, Sources } from "../config/origin.ts";
+import type { Environment } from "../config/text.ts";
+import { invalidArgument } from "../core/errors.ts";
 import { boolFlag, stringFlag } from "./flags.ts";
-import { quote } from "./go-text.ts";
 
-export interface LogSettings {
-  readonly level: string;
-  readonly format: string;
-  /** Empty = standard output. */
-  readonly file: string;
-}
-
-export const logFlags = {
+export const configFlags = {
+  config: stringFlag("Path to a SPIRE config file: HCL, JSON, or YAML if its name ends in .yaml"),
+  expandEnv: boolFlag("Expand environment variables in SPIRE config file"),
   logFile: stringFlag("File to write logs to; standard output if not set"),
-  logFormat: stringFlag("Log format: text or json", "text"),
-  logLevel: stringFlag("Log level: panic, fatal, error, warning, info, debug or trace", "info"),
+  logFormat: stringFlag("Log format: text or json; text if not set"),
+  logLevel: stringFlag("Log level: panic, fatal, error, warning, info, debug or trace; info if not set"),
   logSourceLocation: boolFlag("Include source file, line number and function name in log lines"),
 };
 
-interface LogFlagValues {
-  readonly logFile: string;
-  readonly logFormat: string;
-  readonly logLevel: string;
+/** The options of the file that those flags take the place of. */
+export const logOptions = {
+  logFile: "log_file",
+  logFormat: "log_format",
+  logLevel: "log_level",
+  logSourceLocation: "log_source_location",
+};
+
+interface Given {
+  readonly flags: Readonly<Record<string, unknown>> & {
+    readonly config: string;
+    readonly expandEnv: boolean;
+  };
+  /** Names of the flags that were given. */
+  readonly given: ReadonlySet<string>;
+  readonly environment: Environment;
 }
 
-export const readLogSettings = ({ logFile, logFormat, logLevel }: LogFlagValues): LogSettings => ({
-  level: logLevel,
-  format: logFormat,
-  file: logFile,
-});
-
-/** A flag that would change nothing is an error: whoever gave it counts on it. */
-export function refuseFlags(given: ReadonlySet<string>, unsupported: readonly string[]): void {
-  const refused = unsupported.find((name) => given.has(name));
-  if (refused) throw new SpireError("UNIMPLEMENTED", `flag -${refused} is not supported yet`);
+/** Where a command's configuration comes from. `options`: flag > option of the section. */
+export function sourcesOf(
+  { flags, given, environment }: Given,
+  section: "server" | "agent",
+  options: Readonly<Record<string, string>>,
+  path: string | undefined,
+): Sources {
+  const overrides = Object.entries(options).flatMap(([flag, option]): Override[] => {
+    const value = flags[flag];
+    // SPIRE, too, takes an empty text for none.
+    if (!given.has(flag) || value === "") return [];
+    if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") return [];
+    return [{ path: `${section}.${option}`, flag, value }];
+  });
+  return { path, expandEnv: flags.expandEnv, environment, overrides };
 }
 
-/** @param option the name in SPIRE's configuration. @throws SpireError INVALID_ARGUMENT. */
-export function required(value: string, option: string): string {
-  if (value === "") throw invalidArgument(`${option} must be configured`);
-  return value;
+/** The file that `run` reads: the one that is named, else the usual one if it is there, else flags are all. */
+export function pathToRun(named: string, usual: string): string | undefined {
+  if (named !== "") return named;
+  return existsSync(usual) ? usual : undefined;
 }
 
-export function readTrustDomain(text: string): TrustDomain {
-  try {
-    return parseTrustDomainOrId(required(text, "trust_domain"));
-  } catch (error) {
-    if (text === "") throw error;
-    throw SpireError.from(error).within(`could not parse trust_domain ${quote(text)}`);
-  }
-}
-
-/** @param lowest 0 where a free port may be asked for. */
+/** @param lowest 0 where a free port may be asked for. @throws SpireError INVALID_ARGUMENT. */
 export function checkPort(port: number, option: string, lowest: 0 | 1): number {
   if (port < lowest || port > 65_535) throw invalidArgument(`${option} must be a port number, not ${port}`);
   return port;

@@ -1,85 +1,75 @@
 /** Runs a server or an agent as a process: opens its log, starts it, waits for its end, closes it. */
 import { closeSync, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { version } from "../../package.json";
+import type { AgentConfig } from "../config/agent.ts";
+import type { LogSettings } from "../config/checks.ts";
+import type { Loaded, ServerConfig } from "../config/server.ts";
 import { systemClock } from "../core/clock.ts";
-import { SpireError } from "../core/errors.ts";
+import { invalidArgument, SpireError } from "../core/errors.ts";
 import type { Logger, LogLevel } from "../core/log.ts";
 import { createLog, type Log, type LogFormat, parseLogLevel } from "../telemetry/logging.ts";
 import { type AgentSettings, defaultAgentSettings, startAgent } from "./agent.ts";
 import { defaultServerSettings, type ServerSettings, startServer } from "./server.ts";
 
-interface LogSettings {
-  /** As users write it: `debug`, `INFO`, `warn`. */
-  readonly level: string;
-  /** `text` or `json`, in any case. */
-  readonly format: string;
-  /** Appended to; empty = standard output. */
-  readonly file: string;
-}
-
-type ServerRun = Pick<
-  ServerSettings,
-  "trustDomain" | "bindAddress" | "bindPort" | "socketPath" | "dataDir"
-> & {
-  readonly log: LogSettings;
-};
-
 /**
- * Runs a server with its keys and database in its data directory until `stop` resolves.
- * @returns the exit code. @throws SpireError when the log can't be opened.
+ * Runs a server until `stop` resolves.
+ * @returns the exit code. @throws SpireError when the configuration asks for what isn't there, the log can't be
+ *   opened, or a debugger is switched on.
  */
-export async function serveServer(
-  { log: logSettings, ...run }: ServerRun,
-  stop: Promise<void>,
-): Promise<number> {
-  const log = openLog(logSettings);
-  const settings: ServerSettings = {
-    ...defaultServerSettings,
-    ...run,
-    version,
-    keyManager: { type: "disk", keysPath: join(run.dataDir, "keys.json") },
-    dataStore: { type: "sqlite", path: join(run.dataDir, "datastore.sqlite3") },
-  };
-  return supervise("Server", log, async () => {
+export async function serveServer(loaded: Loaded<ServerConfig>, stop: Promise<void>): Promise<number> {
+  refuseDebugger(process.env);
+  const { log: logSettings, ...config } = loaded.config;
+  return supervise("Server", loaded, logSettings, async (log) => {
+    const settings: ServerSettings = { ...defaultServerSettings, ...config, version };
     log.logger.info("Configured", {
-      data_dir: run.dataDir,
+      admin_ids: config.adminIds,
+      data_dir: config.dataDir,
       launch_log_level: log.level(),
-      version: settings.version,
+      version,
     });
-    const server = await untilStarted(startServer(settings, { clock: systemClock, log: log.logger }), stop);
+    const deps = { clock: systemClock, log: log.logger, logLevel: log };
+    const server = await untilStarted(startServer(settings, deps), stop);
     if (!server) return;
     await stop;
     await server.close();
   });
 }
 
-type AgentRun = Pick<AgentSettings, "trustDomain" | "serverAddress" | "socketPath" | "bootstrap"> &
-  Partial<Pick<AgentSettings, "dataDir" | "joinToken">> & { readonly log: LogSettings };
-
 /**
- * Runs an agent until `stop` resolves or it can't go on. Its keys are kept in its data directory, if it has one.
- * @returns the exit code. @throws SpireError when the log can't be opened.
+ * Runs an agent until `stop` resolves or it can't go on.
+ * @returns the exit code. @throws SpireError as above.
  */
-export async function serveAgent(
-  { log: logSettings, ...run }: AgentRun,
-  stop: Promise<void>,
-): Promise<number> {
-  const log = openLog(logSettings);
-  const settings: AgentSettings = {
-    ...defaultAgentSettings,
-    ...run,
-    version,
-    ...(run.dataDir !== undefined && { keyManager: { type: "disk", directory: run.dataDir } }),
-  };
-  makeSocketDirectory(run.socketPath, log.logger);
-  return supervise("Agent", log, async () => {
-    const agent = await untilStarted(startAgent(settings, { clock: systemClock, log: log.logger }), stop);
+export async function serveAgent(loaded: Loaded<AgentConfig>, stop: Promise<void>): Promise<number> {
+  refuseDebugger(process.env);
+  const { log: logSettings, ...config } = loaded.config;
+  return supervise("Agent", loaded, logSettings, async ({ logger }) => {
+    const settings: AgentSettings = { ...defaultAgentSettings, ...config, version };
+    const agent = await untilStarted(startAgent(settings, { clock: systemClock, log: logger }), stop);
     if (!agent) return;
     const failure = await Promise.race([agent.stopped, stop.then(() => undefined)]);
     await agent.close();
     if (failure) throw failure;
   });
+}
+
+/** By what the runtime opens a debugger before anything of this program runs. */
+const debuggers: Readonly<Record<string, RegExp>> = {
+  BUN_INSPECT: /./,
+  BUN_INSPECT_CONNECT_TO: /./,
+  BUN_INSPECT_NOTIFY: /./,
+  BUN_OPTIONS: /--inspect/,
+};
+
+/** @throws SpireError FAILED_PRECONDITION: whoever reaches a debugger can read every key of the process. */
+function refuseDebugger(env: NodeJS.ProcessEnv): void {
+  for (const [name, on] of Object.entries(debuggers)) {
+    if (!on.test(env[name] ?? "")) continue;
+    throw new SpireError(
+      "FAILED_PRECONDITION",
+      `${name} is set: it opens a debugger, by which others could read the keys of this process; unset it`,
+    );
+  }
 }
 
 /** Workloads of all users have to reach the socket, so its directory is made before the umask closes it to them. */
@@ -99,18 +89,56 @@ function tightenUmask(log: Logger): void {
   process.umask(umask | 0o027);
 }
 
-async function supervise(who: string, log: ProcessLog, work: () => Promise<void>): Promise<number> {
+/** Nothing but the log is written before the whole configuration holds. */
+async function supervise(
+  who: "Server" | "Agent",
+  loaded: Loaded<ServerConfig | AgentConfig>,
+  settings: LogSettings,
+  work: (log: ProcessLog) => Promise<void>,
+): Promise<number> {
+  const [problem] = loaded.pluginProblems;
+  if (!problem && loaded.refusedKeys.length === 0) refuseMissing(loaded);
+  const log = openLog(settings);
   try {
-    tightenUmask(log.logger);
-    await work();
-    log.logger.info(`${who} stopped gracefully`);
-    return 0;
-  } catch (error) {
-    log.logger.error(`${who} crashed`, { error });
-    return 1;
+    refuseUnknown(loaded, log.logger);
+    for (const warning of loaded.warnings) log.logger.warn(warning);
+    if (who === "Agent" && !problem) makeSocketDirectory(loaded.config.socketPath, log.logger);
+    return await runLogged(who, log, async () => {
+      tightenUmask(log.logger);
+      if (problem) throw invalidArgument(problem.failure);
+      await work(log);
+    });
   } finally {
     log.close();
   }
+}
+
+async function runLogged(who: string, { logger }: ProcessLog, work: () => Promise<void>): Promise<number> {
+  try {
+    await work();
+    logger.info(`${who} stopped gracefully`);
+    return 0;
+  } catch (error) {
+    logger.error(`${who} crashed`, { error });
+    return 1;
+  }
+}
+
+/** @throws SpireError UNIMPLEMENTED with a line for each. */
+function refuseMissing({ notYet }: Loaded<unknown>): void {
+  if (notYet.length === 0) return;
+  const lines = notYet.map((sentence) => `  ${sentence}`).join("\n");
+  throw new SpireError("UNIMPLEMENTED", `the configuration asks for what is not supported yet:\n${lines}`);
+}
+
+/** @throws SpireError INVALID_ARGUMENT once the log has them by section, as SPIRE's has. */
+function refuseUnknown({ refusedKeys }: Loaded<unknown>, logger: Logger): void {
+  if (refusedKeys.length === 0) return;
+  for (const { section, keys } of refusedKeys) {
+    logger.error("Unknown configuration detected", { keys: keys.join(","), section });
+  }
+  const sentences = refusedKeys.flatMap((refused) => refused.sentences).join("; ");
+  throw invalidArgument(`unknown configuration detected (${sentences})`);
 }
 
 /** What has started, or undefined when the end was asked for before: the process is about to exit. */

@@ -1,5 +1,6 @@
 /** The server's composition root: settings > key manager, store, registry, authority, listeners > a running server. */
 import type { Clock } from "../core/clock.ts";
+import type { FederationRelationship } from "../core/federation.ts";
 import type { KeyType } from "../core/keys.ts";
 import type { Logger } from "../core/log.ts";
 import type { SpiffeId, TrustDomain } from "../core/spiffe-id.ts";
@@ -10,28 +11,54 @@ import { createDiskKeyManager } from "../plugins/key-managers/disk.ts";
 import type { KeyManager } from "../plugins/key-managers/index.ts";
 import { createMemoryKeyManager } from "../plugins/key-managers/memory.ts";
 import { createJoinTokenVerifier } from "../plugins/node-attestors/join-token.ts";
-import { createAccess } from "../rpc/access.ts";
+import { createAccess, refuseAtOnce } from "../rpc/access.ts";
 import { listenTls, listenUnix } from "../rpc/listen.ts";
 import { createAgentApi } from "../server/api/agent.ts";
 import { createBundleApi } from "../server/api/bundle.ts";
 import { createDebugApi } from "../server/api/debug.ts";
 import { createEntryApi } from "../server/api/entry.ts";
 import { createHealthApi } from "../server/api/health.ts";
+import { createLocalAuthorityApi } from "../server/api/local-authority.ts";
+import { createLoggerApi, type LogLevelControl } from "../server/api/logger.ts";
 import { createSvidApi } from "../server/api/svid.ts";
+import { createTrustDomainApi } from "../server/api/trust-domain.ts";
 import { createAttestation } from "../server/attest.ts";
 import { createAuthority } from "../server/authority.ts";
 import { createAccessLookups, createServerTls } from "../server/callers.ts";
 import { claimDataDir, refuseForeignData } from "../server/data-dir.ts";
+import { startBundleRefresh } from "../server/federation/refresh.ts";
+import { createRelationships } from "../server/federation/relationships.ts";
+import { createForcedRotation } from "../server/forced-rotation.ts";
 import { createServerIdentity } from "../server/identity.ts";
 import { startBundlePruning } from "../server/pruning.ts";
 import { createRegistry, type Registry } from "../server/registry.ts";
 import { startRotation, warnOfLongTtls } from "../server/rotation.ts";
+import { type Cleanup, createCleanup } from "./cleanup.ts";
 
 /** What calls may take to end when the server closes. */
 const closeGraceMs = 10_000;
 
 /** Whether agents and workloads of `agents` are touched by a change. */
 export type AgentsConcerned = "all" | ReadonlySet<SpiffeId>;
+
+/** `federation` of SPIRE's configuration. */
+export interface FederationSettings {
+  /** Serves this trust domain's bundle by profile https_spiffe; undefined = not served. */
+  readonly bundleEndpoint?: {
+    /** IP address or host name to listen on. */
+    readonly address: string;
+    /** 0 = a free one. */
+    readonly port: number;
+    /** Seconds between two fetches that clients are told to keep; 5 minutes unless said. */
+    readonly refreshHintSeconds?: number;
+  };
+  /** Each takes the place of one made at run time with the same trust domain. */
+  readonly federatesWith: readonly FederationRelationship[];
+  /** PEM certificates that vouch for https_web endpoints; undefined = those of system and runtime. */
+  readonly webRoots?: readonly string[];
+}
+
+const defaultRefreshHintSeconds = 300;
 
 export interface ServerSettings {
   readonly trustDomain: TrustDomain;
@@ -46,6 +73,8 @@ export interface ServerSettings {
   readonly keyManager: { readonly type: "memory" } | { readonly type: "disk"; readonly keysPath: string };
   /** `:memory:` is allowed. */
   readonly dataStore: { readonly type: "sqlite"; readonly path: string };
+  /** What agents may attest by. */
+  readonly nodeAttestors: readonly "join_token"[];
   /** Seconds. */
   readonly caTtlSeconds: number;
   readonly caKeyType: KeyType;
@@ -63,8 +92,15 @@ export interface ServerSettings {
   readonly disableJwtSvids: boolean;
   readonly adminIds: readonly SpiffeId[];
   readonly rateLimit: { readonly attestation: boolean; readonly signing: boolean };
-  /** Lifts the refusal of a development instance's state directory; for `spire dev` alone. */
+  /** Undefined = no bundle endpoint, and no relationships but those that are made at run time. */
+  readonly federation?: FederationSettings;
+  /**
+   * For `spire dev` alone: lifts the refusal of a development instance's state directory, and keeps the socket to its
+   * user, as it may lie in a directory of that user's choice.
+   */
   readonly dev: boolean;
+  /** Names the agents of certain join tokens, see `createJoinTokenVerifier`; for `spire dev` alone. */
+  readonly joinTokenName?: (token: string) => string | undefined;
   /** Of the program, for the log. */
   readonly version: string;
 }
@@ -74,6 +110,7 @@ export const defaultServerSettings = {
   bindAddress: "0.0.0.0",
   bindPort: 8081,
   socketPath: "/tmp/spire-server/private/api.sock",
+  nodeAttestors: ["join_token"],
   caTtlSeconds: 86_400,
   caKeyType: "ec-p256",
   jwtKeyType: "ec-p256",
@@ -91,6 +128,8 @@ export interface RunningServer {
   readonly address: string;
   readonly socketPath: string;
   readonly trustDomain: TrustDomain;
+  /** `host:port` of the bundle endpoint, with the port that was taken; undefined when there is none. */
+  readonly bundleEndpointAddress?: string;
   /** For a caller in the same process, such as `spire dev`. */
   readonly registry: Registry;
   /** The trust domain's bundle as it stands. */
@@ -103,14 +142,21 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
+export interface ServerDependencies {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** The level of `log`; without it the logger API isn't served. */
+  readonly logLevel?: LogLevelControl;
+}
+
 /**
- * Resolves once both listeners answer.
+ * Resolves once all listeners answer.
  * @throws SpireError FAILED_PRECONDITION for a state directory or database that is not this server's, for
  *   damaged keys and for a socket in use; UNAVAILABLE when an address can't be listened at.
  */
 export async function startServer(
   settings: ServerSettings,
-  deps: { readonly clock: Clock; readonly log: Logger },
+  deps: ServerDependencies,
 ): Promise<RunningServer> {
   const cleanup = createCleanup(deps.log);
   try {
@@ -123,7 +169,7 @@ export async function startServer(
 
 async function compose(
   settings: ServerSettings,
-  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+  { clock, log, logLevel }: ServerDependencies,
   cleanup: Cleanup,
 ): Promise<RunningServer> {
   const { trustDomain } = settings;
@@ -154,14 +200,33 @@ async function compose(
   const identity = await createServerIdentity({ authority, keyType: settings.caKeyType, clock, log });
   cleanup.add(() => identity.stop());
 
-  const attestation = createAttestation({ authority, registry, verifiers: [createJoinTokenVerifier()] });
+  const { federation } = settings;
+  const relationships = createRelationships(registry);
+  const bundleRefresh = startBundleRefresh({
+    registry,
+    relationships,
+    configured: federation?.federatesWith ?? [],
+    clock,
+    log,
+    ...(federation?.webRoots ? { webRoots: federation.webRoots } : {}),
+  });
+  cleanup.add(() => bundleRefresh.stop());
+
+  const verifiers = settings.nodeAttestors.map(() => createJoinTokenVerifier(settings.joinTokenName));
+  const attestation = createAttestation({ authority, registry, verifiers });
   const remoteServices = [
     createAgentApi({ registry, attestation }),
     createBundleApi({ registry }),
     createEntryApi({ registry }),
     createSvidApi({ registry, authority, disableJwtSvids: settings.disableJwtSvids }),
+    createTrustDomainApi({ registry, relationships, bundleRefresh }),
+    createLocalAuthorityApi({ authority, rotation: createForcedRotation(authority, log) }),
   ];
-  const localServices = [createDebugApi({ registry, authority, identity, clock }), createHealthApi()];
+  const localServices = [
+    createDebugApi({ registry, authority, identity, clock }),
+    createHealthApi(),
+    ...(logLevel ? [createLoggerApi(logLevel)] : []),
+  ];
   const { adminIds, rateLimit } = settings;
   const before = createAccess({
     lookups: createAccessLookups({ registry, adminIds, clock }),
@@ -172,21 +237,38 @@ async function compose(
   const local = await listenUnix({
     services: [...remoteServices, ...localServices],
     log,
+    refuse: refuseAtOnce,
     before,
     path: settings.socketPath,
-    mode: 0o770,
+    mode: settings.dev ? 0o600 : 0o770,
     directoryMode: 0o750,
   });
   cleanup.add(() => local.close(closeGraceMs));
   const remote = await listenTls({
     services: remoteServices,
     log,
+    refuse: refuseAtOnce,
     before,
     host: settings.bindAddress,
     port: settings.bindPort,
     tls: createServerTls({ registry, identity, adminIds, clock }),
   });
   cleanup.add(() => remote.close(closeGraceMs));
+  const ownBundle = () => registry.bundles.get(trustDomain) ?? emptyBundle(trustDomain);
+  const endpoint =
+    federation?.bundleEndpoint &&
+    (await (
+      await import("../server/federation/bundle-endpoint.ts")
+    ).listenBundleEndpoint({
+      host: federation.bundleEndpoint.address,
+      port: federation.bundleEndpoint.port,
+      refreshHintSeconds: federation.bundleEndpoint.refreshHintSeconds ?? defaultRefreshHintSeconds,
+      identity,
+      bundle: ownBundle,
+      clock,
+      log,
+    }));
+  if (endpoint) cleanup.add(() => endpoint.close());
   for (const task of [
     startRotation({ authority, clock, log }),
     startBundlePruning({ registry, clock, log }),
@@ -202,9 +284,10 @@ async function compose(
   return {
     address: remote.address,
     socketPath: local.address,
+    ...(endpoint ? { bundleEndpointAddress: endpoint.address } : {}),
     trustDomain,
     registry,
-    bundle: () => registry.bundles.get(trustDomain) ?? emptyBundle(trustDomain),
+    bundle: ownBundle,
     activeAuthority: () => authority.state("x509", "active")?.der,
     onChange: (listener) => registry.onChange(({ agents }) => listener(agents)),
     close: () => cleanup.run(),
@@ -215,24 +298,4 @@ function openKeyManager({ keyManager }: ServerSettings): KeyManager {
   return keyManager.type === "disk"
     ? createDiskKeyManager({ path: keyManager.keysPath })
     : createMemoryKeyManager();
-}
-
-interface Cleanup {
-  add(step: () => Promise<void>): void;
-  /** Runs the steps, newest first; a failing one is logged and doesn't stop the others. Runs once. */
-  run(): Promise<void>;
-}
-
-function createCleanup(log: Logger): Cleanup {
-  const steps: (() => Promise<void>)[] = [];
-  let running: Promise<void> | undefined;
-  async function runAll(): Promise<void> {
-    for (let step = steps.pop(); step; step = steps.pop()) {
-      await step().catch((error: unknown) => log.error("Shutting down failed", { error }));
-    }
-  }
-  return {
-    add: (step) => void steps.push(step),
-    run: () => (running ??= runAll()),
-  };
 }

@@ -8,6 +8,8 @@ export interface RecordedCase {
   readonly command: string;
   readonly argv: readonly string[];
   readonly stdin?: string;
+  /** Beyond the usual variables. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Path > text, written before the run. */
   readonly files?: Readonly<Record<string, string>>;
   readonly filesAfter?: Readonly<Record<string, string>>;

@@ -4,19 +4,24 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { parseSpiffeId } from "../../src/core/spiffe-id.ts";
+import { formatSpiffeBundle } from "../../src/core/trust-bundle.ts";
 import type { RunningAgent } from "../../src/modes/agent.ts";
 import type { RunningServer } from "../../src/modes/server.ts";
 import { dialUnix } from "../../src/rpc/dial.ts";
 import { SpiffeWorkloadAPIService } from "../../src/rpc/gen/spiffe/workload/workloadapi.ts";
 import { AgentService } from "../../src/rpc/gen/spire/api/server/agent/v1/agent.ts";
+import { until } from "../server/authority-fixture.ts";
 import { normalise, normaliseUnordered, type RecordedCase, recordedCases } from "./cases.ts";
 import { type Difference, differences } from "./differences.ts";
 import {
   agentSocket,
   enterFolder,
+  foreignDomain,
+  foreignSocket,
   type Run,
   runRecorded,
   serverSocket,
+  startForeignServer,
   startRecordedAgent,
   startRecordedServer,
 } from "./world.ts";
@@ -42,9 +47,21 @@ const serverGroups = [
   "bundle-set",
   "bundle-delete",
   "bundle-count",
+  "federation-create",
+  "federation-update",
+  "federation-list",
+  "federation-show",
+  "federation-delete",
+  "federation-refresh",
   "token-generate",
   "jwt-mint",
   "x509-mint",
+  "localauthority-x509",
+  "localauthority-jwt",
+  "upstreamauthority",
+  "logger-get",
+  "logger-set",
+  "logger-reset",
   "debug",
 ].map((group) => `spire-server/${group}`);
 const agentGroups = ["root", "down", "healthcheck", "api-fetch", "api-watch", "api-validate-jwt"].map(
@@ -60,7 +77,7 @@ const casesOf = (stage: string) =>
 /** The order of rows in a listing isn't compared, nor are the texts of libraries that SPIRE quotes. */
 const unordered = /\/(agent-list|bundle-list|api-fetch|api-watch)\//;
 const quotesLibrary =
-  /asn1:|x509:|go-jose|strconv|idna|UNIQUE constraint|proto:|\bjson: |JSON input|invalid character/;
+  /asn1:|x509:|go-jose|strconv|idna|UNIQUE constraint|proto:|dial tcp|\bjson: |JSON input|invalid character/;
 
 type Comparable = Pick<Run, "exitCode" | "stdout" | "stderr">;
 
@@ -74,7 +91,7 @@ function comparable(run: Comparable, recorded: RecordedCase): Comparable {
   };
 }
 
-async function check(recorded: RecordedCase): Promise<void> {
+async function check(recorded: RecordedCase): Promise<Run> {
   const difference = differences[recorded.id];
   const expected = comparable(recorded, recorded);
   const isDone = (run: Run) => isDeepStrictEqual(comparable({ ...run, exitCode: null }, recorded), expected);
@@ -86,6 +103,7 @@ async function check(recorded: RecordedCase): Promise<void> {
     const written = existsSync(path) ? path : join("wout", path);
     expect(normalise(readFileSync(written, "utf8"))).toBe(normalise(text));
   }
+  return run;
 }
 
 /** One that no longer holds has to leave the list. */
@@ -104,18 +122,21 @@ beforeAll(async () => {
 afterAll(() => leave());
 
 describe("without a server or an agent", () => {
-  for (const recorded of casesOf("stage1")) test(recorded.id, () => check(recorded));
+  for (const recorded of casesOf("stage1")) test(recorded.id, () => check(recorded).then(() => {}));
 });
 
 describe("with a server and an agent", () => {
   let server: RunningServer;
+  let foreign: RunningServer;
   let agent: RunningAgent;
   beforeAll(async () => {
     server = await startRecordedServer();
+    foreign = await startForeignServer();
   });
   afterAll(async () => {
     await agent?.close();
     await server?.close();
+    await foreign?.close();
   });
 
   /** What happened between the recorded runs. */
@@ -127,17 +148,54 @@ describe("with a server and an agent", () => {
     "spire-agent/healthcheck/plain": () => untilWorkloadHas(4),
     "spire-server/agent-list/several": () => addNodes(server),
     "spire-server/agent-purge/dry-run": () => expireAgents(server),
+    "spire-server/federation-list/several": () => untilRefreshed(server),
   };
 
   for (const stage of ["stage2", "stage2b", "stage4"]) {
     for (const recorded of casesOf(stage)) {
       test(recorded.id, async () => {
         await meanwhile[recorded.id]?.();
-        await check(await refreshed(recorded));
+        await check(await refreshed(withForeignServer(recorded, foreign)));
       });
     }
   }
 });
+
+/** With the trust domain's bundle and endpoint of this run. */
+function withForeignServer(recorded: RecordedCase, foreign: RunningServer): RecordedCase {
+  const address = foreign.bundleEndpointAddress ?? "";
+  const replaced: RecordedCase = JSON.parse(JSON.stringify(recorded).replaceAll("127.0.0.1:28443", address));
+  if (recorded.files?.["ob.json"] === undefined) return replaced;
+  return { ...replaced, files: { "ob.json": formatSpiffeBundle(foreign.bundle()) } };
+}
+
+/** Waits until the other trust domain's bundle is the one that its endpoint serves. */
+const untilRefreshed = ({ registry }: RunningServer): Promise<void> =>
+  until(() => registry.bundles.get(foreignDomain)?.refreshHint === 300);
+
+describe("with a server of its own for the authorities", () => {
+  let server: RunningServer;
+  beforeAll(async () => {
+    server = await startForeignServer();
+  });
+  afterAll(() => server?.close());
+
+  /** Recorded authority ID > the one in this run. */
+  const ids = new Map<string, string>();
+  const here = (argument: string) =>
+    argument === serverSocket ? foreignSocket : (ids.get(argument) ?? argument);
+
+  for (const recorded of casesOf("stage3")) {
+    test(recorded.id, async () => {
+      const run = await check({ ...recorded, argv: recorded.argv.map(here) });
+      const actual = authorityIds(run.stdout);
+      authorityIds(recorded.stdout).forEach((id, at) => void ids.set(id, actual[at] ?? ""));
+    });
+  }
+});
+
+const authorityIds = (text: string): string[] =>
+  [...text.matchAll(/(?:Authority ID: |"authority_id":")(\w+)/g)].map(([, id = ""]) => id);
 
 /** The agent that was there when the runs were recorded. */
 const recordedToken = "4992d06f-8027-4c0e-94f2-b97385386d70";

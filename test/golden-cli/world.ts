@@ -10,11 +10,14 @@ import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
 import { programs } from "../../src/main.ts";
 import { defaultAgentSettings, type RunningAgent, startAgent } from "../../src/modes/agent.ts";
 import { defaultServerSettings, type RunningServer, startServer } from "../../src/modes/server.ts";
+import { createLog } from "../../src/telemetry/logging.ts";
 import type { RecordedCase } from "./cases.ts";
 
 const trustDomain = parseTrustDomain("example.org");
 export const serverSocket = "sadm/api.sock";
 export const agentSocket = "wl/agent.sock";
+export const foreignDomain = parseTrustDomain("other.test");
+export const foreignSocket = "fadm/api.sock";
 
 /** Makes a temporary folder the working directory. @returns the way back. */
 export async function enterFolder(): Promise<() => Promise<void>> {
@@ -23,7 +26,7 @@ export async function enterFolder(): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), "golden-cli-"));
   process.chdir(folder);
   process.env["TZ"] = "UTC";
-  for (const name of ["mint", "wout", "sadm", "wl"]) await mkdir(name, { mode: 0o700 });
+  for (const name of ["mint", "wout", "sadm", "fadm", "wl"]) await mkdir(name, { mode: 0o700 });
   return async () => {
     process.chdir(before);
     if (zone === undefined) delete process.env["TZ"];
@@ -32,18 +35,31 @@ export async function enterFolder(): Promise<() => Promise<void>> {
   };
 }
 
-export const startRecordedServer = (): Promise<RunningServer> =>
+const commonSettings = {
+  ...defaultServerSettings,
+  bindAddress: "127.0.0.1",
+  bindPort: 0,
+  keyManager: { type: "memory" },
+  dataStore: { type: "sqlite", path: ":memory:" },
+  rateLimit: { attestation: false, signing: false },
+} as const;
+
+/** Logs at level debug, as the recorded server did. */
+export function startRecordedServer(): Promise<RunningServer> {
+  const { logger: log, ...logLevel } = createLog({ level: "debug", format: "text", write: () => {} });
+  const settings = { ...commonSettings, trustDomain, socketPath: serverSocket, dataDir: "sdata" };
+  return startServer(settings, { clock: systemClock, log, logLevel });
+}
+
+/** The server of the other trust domain, with a bundle endpoint. */
+export const startForeignServer = (): Promise<RunningServer> =>
   startServer(
     {
-      ...defaultServerSettings,
-      trustDomain,
-      bindAddress: "127.0.0.1",
-      bindPort: 0,
-      socketPath: serverSocket,
-      dataDir: "sdata",
-      keyManager: { type: "memory" },
-      dataStore: { type: "sqlite", path: ":memory:" },
-      rateLimit: { attestation: false, signing: false },
+      ...commonSettings,
+      trustDomain: foreignDomain,
+      socketPath: foreignSocket,
+      dataDir: "fdata",
+      federation: { bundleEndpoint: { address: "127.0.0.1", port: 0 }, federatesWith: [] },
     },
     { clock: systemClock, log: nullLogger },
   );

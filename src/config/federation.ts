@@ -1,0 +1,116 @@
+/** The `federation` section: raw values > the bundle endpoint and the relationships, checked in SPIRE's words. */
+import { invalidArgument, SpireError } from "../core/errors.ts";
+import {
+  type EndpointProfile,
+  type FederationRelationship,
+  requireBundleEndpointUrl,
+} from "../core/federation.ts";
+import { quote } from "../core/go-text.ts";
+import { parseSpiffeId, parseTrustDomainOrId, type TrustDomain } from "../core/spiffe-id.ts";
+import type { Checks } from "./checks.ts";
+import type { Origin } from "./origin.ts";
+import type { RawServerFile } from "./server-schema.ts";
+
+export interface FederationConfig {
+  readonly bundleEndpoint?: {
+    readonly address: string;
+    readonly port: number;
+    readonly refreshHintSeconds?: number;
+  };
+  readonly federatesWith: readonly FederationRelationship[];
+}
+
+type RawFederation = NonNullable<NonNullable<RawServerFile["server"]>["federation"]>;
+type RawEndpoint = NonNullable<RawFederation["bundle_endpoint"]>;
+type RawRelationship = NonNullable<RawFederation["federates_with"]>[string];
+
+/** @throws SpireError for the first thing that doesn't hold. */
+export function readFederation(
+  federation: RawFederation,
+  own: TrustDomain,
+  origin: Origin,
+  checks: Checks,
+): FederationConfig {
+  const { bundle_endpoint: endpoint, federates_with: relationships = {} } = federation;
+  return {
+    ...(endpoint && { bundleEndpoint: readEndpoint(endpoint, checks) }),
+    federatesWith: Object.entries(relationships).map(([trustDomain, relationship]) =>
+      readRelationship(trustDomain, relationship, own, origin),
+    ),
+  };
+}
+
+const endpointPath = "server.federation.bundle_endpoint";
+
+function readEndpoint({ address = "0.0.0.0", port, refresh_hint: hint }: RawEndpoint, checks: Checks) {
+  checks.required(port === undefined ? undefined : String(port), `${endpointPath}.port`);
+  const failure = `could not parse refresh_hint ${quote(hint ?? "")}`;
+  const refreshHintSeconds = checks.seconds(hint, `${endpointPath}.refresh_hint`, failure);
+  return {
+    address,
+    port: checks.port(port ?? 0, `${endpointPath}.port`, 0),
+    ...(refreshHintSeconds !== undefined && { refreshHintSeconds }),
+  };
+}
+
+function readRelationship(
+  name: string,
+  relationship: RawRelationship,
+  own: TrustDomain,
+  origin: Origin,
+): FederationRelationship {
+  const path = `server.federation.federates_with[${quote(name)}]`;
+  const bundleEndpointUrl = readUrl(name, relationship.bundle_endpoint_url ?? "", path, origin);
+  const { bundle_endpoint_profile: profile } = relationship;
+  if (!profile) {
+    const message = `federation configuration for trust domain ${quote(name)}: missing bundle endpoint configuration`;
+    throw origin.problem(message, path, 'add bundle_endpoint_profile "https_spiffe" or "https_web"');
+  }
+  const failure = `error parsing federation relationship for trust domain ${quote(name)}`;
+  const checked = <T>(parse: () => T, reason: string, place: string): T => {
+    try {
+      return parse();
+    } catch (error) {
+      throw origin.problem(`${failure}: ${reason}${SpireError.from(error).message}`, place);
+    }
+  };
+  const trustDomain = checked(() => parseTrustDomainOrId(name), "", path);
+  if (trustDomain === own) {
+    throw origin.problem(`${failure}: cannot federate with own trust domain`, path, "remove it");
+  }
+  const id = profile.https_spiffe?.endpoint_spiffe_id ?? "";
+  const place = `${path}.bundle_endpoint_profile`;
+  const readProfile = (): EndpointProfile => {
+    if (!profile.https_spiffe && !profile.https_web) {
+      throw invalidArgument(
+        `no bundle endpoint profile defined; current supported profiles are "https_spiffe" and 'https_web"`,
+      );
+    }
+    if (!profile.https_spiffe) return { type: "https_web" };
+    return {
+      type: "https_spiffe",
+      endpointSpiffeId: checked(
+        () => parseSpiffeId(id),
+        "could not get endpoint SPIFFE ID: ",
+        `${place}.https_spiffe.endpoint_spiffe_id`,
+      ),
+    };
+  };
+  if (!profile.https_spiffe)
+    return { trustDomain, bundleEndpointUrl, profile: checked(readProfile, "", place) };
+  return { trustDomain, bundleEndpointUrl, profile: readProfile() };
+}
+
+function readUrl(name: string, url: string, path: string, origin: Origin): string {
+  const option = `federation.federates_with[${quote(name)}].bundle_endpoint_url`;
+  const place = `${path}.bundle_endpoint_url`;
+  if (url === "") throw origin.problem(`${option} must be configured`, place);
+  if (URL.canParse(url) && new URL(url).protocol !== "https:") {
+    throw origin.problem(`${option} must use the HTTPS protocol; URL found: ${quote(url)}`, place);
+  }
+  try {
+    return requireBundleEndpointUrl(url);
+  } catch (error) {
+    throw origin.problem(`${option}: ${SpireError.from(error).message}`, place);
+  }
+}

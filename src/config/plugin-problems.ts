@@ -1,0 +1,125 @@
+/** Whether the named plugins can be what they are configured as: kinds, names, numbers of them, their options. */
+import { quote } from "../core/go-text.ts";
+import { nearest } from "../core/nearest.ts";
+import { inParentheses, type Origin } from "./origin.ts";
+import { type Program, pluginKinds } from "./plugin-catalog.ts";
+import type { PluginConfig } from "./plugins.ts";
+
+/** One thing that is wrong. */
+export interface PluginProblem {
+  /** The plugin can't even be loaded; then nothing else of the configuration counts. */
+  readonly loading: boolean;
+  /** As `validate` lists it: `KeyManager "disk"`. */
+  readonly heading: string;
+  /** Below the heading. */
+  readonly note: string;
+  /** As the start of the program fails with it. */
+  readonly failure: string;
+}
+
+/** All problems, those of loading first. */
+export function pluginProblems(
+  program: Program,
+  plugins: readonly PluginConfig[],
+  origin: Origin,
+): readonly PluginProblem[] {
+  const enabled = plugins.filter((plugin) => plugin.enabled);
+  const loading = enabled.flatMap((plugin) => loadingProblems(program, plugin, origin));
+  const options = enabled.flatMap((plugin) => optionProblems(plugin, origin));
+  return [...loading, ...countProblems(program, enabled, origin), ...options];
+}
+
+function loadingProblems(program: Program, plugin: PluginConfig, origin: Origin): readonly PluginProblem[] {
+  const { kind, name, command, checksum } = plugin;
+  const place = origin.place(plugin.position);
+  const kinds = pluginKinds[program];
+  const known = kinds[kind];
+  const failing = (message: string, remedy: string): readonly PluginProblem[] => {
+    const failure = `${message}${inParentheses(place, remedy)}`;
+    return [{ loading: true, heading: `${kind} ${quote(name)}`, note: failure, failure }];
+  };
+  if (!known) return failing(`unsupported plugin type ${quote(kind)}`, choose(kind, Object.keys(kinds)));
+  if (command !== undefined) {
+    if (checksum === "" || /^[\dA-Fa-f]{64}$/.test(checksum)) return [];
+    const reason = `expected checksum of length 64; got ${checksum.length}`;
+    return failing(
+      `failed to load plugin ${quote(name)}: ${reason}`,
+      "give the SHA-256 of plugin_cmd, hexadecimal",
+    );
+  }
+  if (plugin.facts) return [];
+  const reason = `no built-in plugin ${quote(name)} for type ${quote(kind)}`;
+  const remedy = choose(name, Object.keys(known.plugins));
+  return failing(`failed to load plugin ${quote(name)}: ${reason}`, remedy);
+}
+
+function choose(name: string, known: readonly string[]): string {
+  const near = nearest(name, known);
+  return near === undefined ? `there are ${known.join(", ")}` : `did you mean "${near}"?`;
+}
+
+function countProblems(
+  program: Program,
+  plugins: readonly PluginConfig[],
+  origin: Origin,
+): readonly PluginProblem[] {
+  return Object.entries(pluginKinds[program]).flatMap(([kind, { least, most }]) => {
+    const found = plugins.filter((plugin) => plugin.kind === kind);
+    if (found.length >= least && found.length <= most) return [];
+    return [
+      found.length === 0 && kind === "DataStore"
+        ? noDatastore
+        : countProblem(kind, [least, most], found, origin),
+    ];
+  });
+}
+
+const noDatastore: PluginProblem = {
+  loading: false,
+  heading: 'DataStore "sql"',
+  note: "'datastore' must be configured",
+  failure: "expecting a DataStore plugin",
+};
+
+function countProblem(
+  kind: string,
+  [least, most]: readonly [number, number],
+  found: readonly PluginConfig[],
+  origin: Origin,
+): PluginProblem {
+  const wanted = least === most ? `exactly ${least}` : least > 0 ? `at least ${least}` : `at most ${most}`;
+  const constraint = `constraint not satisfied: expected ${wanted} but got ${found.length}`;
+  const surplus = found[most];
+  const where = surplus ? inParentheses(origin.place(surplus.position), "this one is too many") : "";
+  return {
+    loading: false,
+    heading: kind,
+    note: `${constraint}${where}`,
+    failure: `plugin type ${quote(kind)} ${constraint}${where}`,
+  };
+}
+
+function optionProblems(plugin: PluginConfig, origin: Origin): readonly PluginProblem[] {
+  const { facts, data, kind, name } = plugin;
+  if (!facts || plugin.command !== undefined) return [];
+  const problem = (message: string, where: string): PluginProblem => {
+    const configuring = `failed to configure plugin ${quote(name)}: rpc error: code = InvalidArgument desc = `;
+    return {
+      loading: false,
+      heading: `${kind} ${quote(name)}`,
+      note: `${message}${where}`,
+      failure: `${kind === "DataStore" ? "" : configuring}${message}${where}`,
+    };
+  };
+  const unknown = facts.unknownKeys === "refuse" ? data.unknown : [];
+  const place = inParentheses(origin.place(plugin.position), undefined);
+  return [
+    ...unknown.map((key) =>
+      problem(
+        `unknown setting ${quote(key.name)} encountered`,
+        inParentheses(origin.place(key.position), undefined),
+      ),
+    ),
+    ...(facts.check?.(data.value) ?? []).map((message) => problem(message, place)),
+  ];
+}
