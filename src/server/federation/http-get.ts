@@ -14,6 +14,8 @@ export interface HttpAnswer {
 
 /** Bytes of a whole answer. A bundle has a few thousand. */
 const longestAnswer = 4 * 1024 * 1024;
+/** Bytes up to the end of the head that counts. */
+const longestHead = 16 * 1024;
 
 /**
  * Sends the request and resolves to the answer. The caller destroys the socket, which also ends a wait.
@@ -21,21 +23,34 @@ const longestAnswer = 4 * 1024 * 1024;
  */
 export function httpGet(socket: TLSSocket, url: URL): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
-    const parts: Buffer[] = [];
+    let parts: Buffer[] = [];
     let length = 0;
+    let wanted = 0;
+    let settled = false;
     const settle = (ended: boolean) => {
+      if (settled) return;
+      const received = Buffer.concat(parts);
+      parts = [received];
       try {
-        const answer = readAnswer(Buffer.concat(parts), ended);
-        if (answer) resolve(answer);
+        const reading = readAnswer(received, ended);
+        if ("wanted" in reading) {
+          wanted = reading.wanted;
+          return;
+        }
+        resolve(reading);
       } catch (error) {
         reject(error);
       }
+      settled = true;
     };
     socket.on("data", (part: Buffer) => {
+      if (settled) return;
       parts.push(part);
       length += part.length;
-      if (length > longestAnswer) reject(new SpireError("RESOURCE_EXHAUSTED", "the answer is too long"));
-      else settle(false);
+      if (length > longestAnswer) {
+        settled = true;
+        reject(new SpireError("RESOURCE_EXHAUSTED", "the answer is too long"));
+      } else if (length >= wanted) settle(false);
     });
     socket.once("end", () => settle(true));
     socket.once("close", () => settle(true));
@@ -49,25 +64,46 @@ export function httpGet(socket: TLSSocket, url: URL): Promise<HttpAnswer> {
 
 const broken = (what: string) => new SpireError("UNAVAILABLE", `malformed HTTP answer: ${what}`);
 
-/** Undefined while there is more to come. */
-function readAnswer(bytes: Buffer, ended: boolean): HttpAnswer | undefined {
-  const headEnd = bytes.indexOf("\r\n\r\n");
-  if (headEnd < 0) {
-    if (ended) throw broken("it breaks off");
-    return undefined;
-  }
-  const rest = bytes.subarray(headEnd + 4);
-  const [statusLine = "", ...lines] = bytes.subarray(0, headEnd).toString("latin1").split("\r\n");
-  const status = Number(/^HTTP\/1\.[01] (\d{3})(?: |$)/.exec(statusLine)?.[1]);
-  if (Number.isNaN(status)) throw broken("it has no status");
+/** The bytes that have to be there before it is worth while to look again; the end of the connection always is. */
+interface Incomplete {
+  readonly wanted: number;
+}
+
+/** Looking at each piece by itself would take time that grows with the square of their number. */
+const somewhatMore = (length: number): Incomplete => ({ wanted: length + 1 + (length >> 3) });
+
+function readAnswer(bytes: Buffer, ended: boolean): HttpAnswer | Incomplete {
   // Interim answers (RFC 9110, section 15.2) stand before the one that counts.
-  if (status < 200) return readAnswer(rest, ended);
-  const headers = readHeaders(lines);
+  for (let start = 0; ; ) {
+    const end = bytes.indexOf("\r\n\r\n", start);
+    if ((end < 0 ? bytes.length : end) > longestHead) throw broken("its head is too long");
+    if (end < 0 && ended) throw broken("it breaks off");
+    if (end < 0) return somewhatMore(bytes.length);
+    const [statusLine = "", ...lines] = bytes.subarray(start, end).toString("latin1").split("\r\n");
+    const status = Number(/^HTTP\/1\.[01] (\d{3})(?: |$)/.exec(statusLine)?.[1]);
+    if (Number.isNaN(status)) throw broken("it has no status");
+    start = end + 4;
+    if (status >= 200) return readFinal(status, readHeaders(lines), bytes, start, ended);
+  }
+}
+
+function readFinal(
+  status: number,
+  headers: ReadonlyMap<string, string>,
+  bytes: Buffer,
+  start: number,
+  ended: boolean,
+): HttpAnswer | Incomplete {
+  const rest = bytes.subarray(start);
   const body = readBody(rest, headers);
   if (body) return { status, headers, body };
-  if (!ended) return undefined;
-  if (headers.has("content-length") || headers.has("transfer-encoding")) throw broken("it breaks off");
-  return { status, headers, body: rest };
+  const hasEnd = headers.has("content-length") || headers.has("transfer-encoding");
+  if (ended && hasEnd) throw broken("it breaks off");
+  if (ended) return { status, headers, body: rest };
+  if (!hasEnd) return { wanted: Number.POSITIVE_INFINITY };
+  return headers.has("transfer-encoding")
+    ? somewhatMore(bytes.length)
+    : { wanted: start + Number(headers.get("content-length")) };
 }
 
 function readHeaders(lines: readonly string[]): Map<string, string> {
