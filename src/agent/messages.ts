@@ -19,7 +19,7 @@ export function spiffeIdFromMessage(message: SPIFFEID | undefined): SpiffeId {
  * An entry as an agent gets it. Its parent is not among the fields that an agent asks for; `owner`, the agent
  * itself, stands there instead.
  *
- * @throws SpireError when an ID is malformed, or when there is no selector: any process would match such an entry.
+ * @throws SpireError when an ID is malformed, or when there is no selector: such an entry would match every process.
  */
 export function entryFromMessage(message: EntryMessage, owner: SpiffeId): Entry {
   if (message.selectors.length === 0) throw invalidArgument("entry has no selectors");

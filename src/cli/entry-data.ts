@@ -1,4 +1,4 @@
-/** Registration entries as files hold them (`entry create -data`): SPIRE's JSON, or the same as any other document. */
+/** Registration entries as files hold them (`entry create -data`): SPIRE's JSON, or what another format has in its place. */
 import { invalidArgument, SpireError } from "../core/errors.ts";
 import { parseSpiffeId, pathOf, trustDomainOf } from "../core/spiffe-id.ts";
 import { Entry } from "../rpc/gen/spire/api/types/entry.ts";

@@ -18,56 +18,49 @@ function requireKeyId(subjectKeyId: string): string {
   throw invalidArgument("the Subject Key ID of the X.509 upstream authority is required");
 }
 
-export const upstreamAuthorityTaint = command({
-  name: "upstreamauthority taint",
-  summary: "Marks an X.509 upstream authority, so that all it signed is replaced",
-  example: `upstreamauthority taint -subjectKeyID ${exampleId}`,
-  flags: keyIdFlags,
-  run: async (invocation) => {
-    const { flags, terminal } = invocation;
-    const subjectKeyId = requireKeyId(flags.subjectKeyID);
-    return withServer(invocation, async (channel) => {
-      const api = channel.client(LocalAuthorityService);
-      const answer = await within("could not taint X.509 upstream authority", async () =>
-        reply(
-          LocalAuthorityService.taintX509UpstreamAuthority,
-          await api.taintX509UpstreamAuthority({ subjectKeyId }),
-        ),
-      );
-      return print({
-        output: flags.output,
-        terminal,
-        replies: [answer],
-        pretty: () => terminal.out(formatDone("Tainted", subjectKeyId)),
+interface Step {
+  readonly verb: "taint" | "revoke";
+  readonly done: string;
+  readonly summary: string;
+  readonly method: "taintX509UpstreamAuthority" | "revokeX509UpstreamAuthority";
+}
+
+const stepCommand = ({ verb, done, summary, method }: Step) =>
+  command({
+    name: `upstreamauthority ${verb}`,
+    summary,
+    example: `upstreamauthority ${verb} -subjectKeyID ${exampleId}`,
+    flags: keyIdFlags,
+    run: async (invocation) => {
+      const { flags, terminal } = invocation;
+      const subjectKeyId = requireKeyId(flags.subjectKeyID);
+      return withServer(invocation, async (channel) => {
+        const api = channel.client(LocalAuthorityService);
+        const answer = await within(`could not ${verb} X.509 upstream authority`, async () =>
+          reply(LocalAuthorityService[method], await api[method]({ subjectKeyId })),
+        );
+        return print({
+          output: flags.output,
+          terminal,
+          replies: [answer],
+          pretty: () => terminal.out(formatDone(done, subjectKeyId)),
+        });
       });
-    });
-  },
+    },
+  });
+
+export const upstreamAuthorityTaint = stepCommand({
+  verb: "taint",
+  done: "Tainted",
+  summary: "Marks an X.509 upstream authority, so that all it signed is replaced",
+  method: "taintX509UpstreamAuthority",
 });
 
-export const upstreamAuthorityRevoke = command({
-  name: "upstreamauthority revoke",
+export const upstreamAuthorityRevoke = stepCommand({
+  verb: "revoke",
+  done: "Revoked",
   summary: "Takes a tainted X.509 upstream authority out of the trust bundle",
-  example: `upstreamauthority revoke -subjectKeyID ${exampleId}`,
-  flags: keyIdFlags,
-  run: async (invocation) => {
-    const { flags, terminal } = invocation;
-    const subjectKeyId = requireKeyId(flags.subjectKeyID);
-    return withServer(invocation, async (channel) => {
-      const api = channel.client(LocalAuthorityService);
-      const answer = await within("could not revoke X.509 upstream authority", async () =>
-        reply(
-          LocalAuthorityService.revokeX509UpstreamAuthority,
-          await api.revokeX509UpstreamAuthority({ subjectKeyId }),
-        ),
-      );
-      return print({
-        output: flags.output,
-        terminal,
-        replies: [answer],
-        pretty: () => terminal.out(formatDone("Revoked", subjectKeyId)),
-      });
-    });
-  },
+  method: "revokeX509UpstreamAuthority",
 });
 
 const formatDone = (done: string, subjectKeyId: string): string =>

@@ -85,7 +85,7 @@ export function refuseAtOnce({ method, caller }: Pick<Call, "method" | "caller">
 const needsCertificate = (kind: CallerKind): boolean => kind !== "local" && kind !== "any";
 
 /**
- * In SPIRE's order: any, local, admin by configuration, admin by entries, downstream, agent. A certificate was
+ * SPIRE's order is any, local, admin by configuration, admin by entries, downstream, agent. A certificate was
  * verified when its connection opened; `now` (unix seconds) tells whether it has ended since.
  */
 function authorize(

@@ -207,8 +207,7 @@ function foreignClaims(
   return Object.fromEntries(Object.entries(claims).filter(([name]) => allowed.has(name)));
 }
 
-// biome-ignore lint/correctness/useYield: a stream that only ever refuses
-async function* refuseWit(call: Call, message: string): AsyncGenerator<never, void> {
+function refuseWit(call: Call, message: string): never {
   requireSecurityHeader(call);
   throw new SpireError("UNIMPLEMENTED", message);
 }
