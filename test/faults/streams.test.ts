@@ -57,6 +57,11 @@ async function untilBackAt(before: number): Promise<void> {
   } while (descriptors() > before);
 }
 
+/** Waits for the garbage to be collected; memory that is still referred to never goes, and the test hangs on it. */
+async function untilMemoryIsBelow(bytes: number): Promise<void> {
+  while (memory() >= bytes) await expectServed();
+}
+
 describe("2,000 streams opened at once on 4 connections", () => {
   test.each(["first", "no-window", "nothing"] as const)(
     "and abandoned by the death of a client that read: %s",
@@ -64,16 +69,15 @@ describe("2,000 streams opened at once on 4 connections", () => {
       await start();
       await expectServed();
       const before = descriptors();
-      let warm = 0;
+      const fresh = memory();
       for (let round = 1; round <= 20; round++) {
         const hoarder = await hoard(how);
         await expectServed();
         await kill(hoarder);
         await untilBackAt(before);
-        if (round === 4) warm = memory();
       }
-      // Of 32,000 streams more, each keeps less than its message alone would take with what belongs to it.
-      expect(memory() - warm).toBeLessThan(96 * mebibyte);
+      // What 40,000 streams leave behind is garbage, not state: 1.2 KiB each is less than a message alone.
+      await untilMemoryIsBelow(fresh + 48 * mebibyte);
       await stop(running);
       expect(await running.err.all()).toBe("");
     },
