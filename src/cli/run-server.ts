@@ -1,5 +1,6 @@
 /** `spire server run` and `validate`: a configuration file, and the flags that beat it. */
-import { type Loaded, loadServer, type ServerConfig } from "../config/server.ts";
+import { type Loaded, loadServer } from "../config/server.ts";
+import type { ServerConfig } from "../config/server-config.ts";
 import { type Command, command, type Invocation } from "./command.ts";
 import { intFlag, stringFlag } from "./flags.ts";
 import { configFlags, logOptions, pathToRun, sourcesOf } from "./run.ts";

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AgentConfig } from "../config/agent.ts";
-import type { ServerConfig } from "../config/server.ts";
+import type { ServerConfig } from "../config/server-config.ts";
 import type { Command, Terminal } from "./command.ts";
 import { runAgent } from "./run-agent.ts";
 import { runServer } from "./run-server.ts";

@@ -204,7 +204,7 @@ test("without a file, everything is in the data directory", async () => {
   expect((await loadServer(sources(undefined, overrides))).config).toMatchObject({
     keyManager: { type: "disk", keysPath: "data/keys.json" },
     dataStore: { type: "sqlite", path: "data/datastore.sqlite3" },
-    nodeAttestors: ["join_token"],
+    nodeAttestors: [{ type: "join_token" }],
   });
 });
 

@@ -9,16 +9,8 @@ import { quote } from "../core/go-text.ts";
 import { parseSpiffeId, parseTrustDomainOrId, type TrustDomain } from "../core/spiffe-id.ts";
 import type { Checks } from "./checks.ts";
 import type { Origin } from "./origin.ts";
+import type { FederationConfig } from "./server-config.ts";
 import type { RawServerFile } from "./server-schema.ts";
-
-export interface FederationConfig {
-  readonly bundleEndpoint?: {
-    readonly address: string;
-    readonly port: number;
-    readonly refreshHintSeconds?: number;
-  };
-  readonly federatesWith: readonly FederationRelationship[];
-}
 
 type RawFederation = NonNullable<NonNullable<RawServerFile["server"]>["federation"]>;
 type RawEndpoint = NonNullable<RawFederation["bundle_endpoint"]>;

@@ -4,46 +4,16 @@ import { isIP } from "node:net";
 import { SpireError } from "../core/errors.ts";
 import { quote } from "../core/go-text.ts";
 import type { KeyType } from "../core/keys.ts";
-import { parseSpiffeId, type SpiffeId, type TrustDomain } from "../core/spiffe-id.ts";
-import { type Checks, createChecks, type LogSettings } from "./checks.ts";
-import { type FederationConfig, readFederation } from "./federation.ts";
+import { parseSpiffeId, type SpiffeId } from "../core/spiffe-id.ts";
+import { type Checks, createChecks } from "./checks.ts";
+import { readFederation } from "./federation.ts";
 import { type ConfigFile, readServerFile } from "./file.ts";
 import { type Findings, findingsOf } from "./findings.ts";
 import type { Sources } from "./origin.ts";
 import { type PluginProblem, pluginProblems } from "./plugin-problems.ts";
 import type { PluginConfig } from "./plugins.ts";
+import type { CaSubject, NodeAttestorConfig, ServerConfig } from "./server-config.ts";
 import { type RawServerFile, serverFile } from "./server-schema.ts";
-
-/** Settings that hold. */
-export interface ServerConfig {
-  readonly trustDomain: TrustDomain;
-  readonly bindAddress: string;
-  readonly bindPort: number;
-  readonly socketPath: string;
-  readonly dataDir: string;
-  readonly keyManager: { readonly type: "memory" } | { readonly type: "disk"; readonly keysPath: string };
-  readonly dataStore: { readonly type: "sqlite"; readonly path: string };
-  readonly nodeAttestors: readonly "join_token"[];
-  readonly caTtlSeconds: number;
-  readonly caKeyType: KeyType;
-  readonly jwtKeyType: KeyType;
-  readonly caSubject?: CaSubject;
-  readonly defaultX509SvidTtlSeconds: number;
-  readonly defaultJwtSvidTtlSeconds: number;
-  readonly agentTtlSeconds?: number;
-  readonly jwtIssuer?: string;
-  readonly disableJwtSvids: boolean;
-  readonly adminIds: readonly SpiffeId[];
-  readonly rateLimit: { readonly attestation: boolean; readonly signing: boolean };
-  readonly federation?: FederationConfig;
-  readonly log: LogSettings;
-}
-
-interface CaSubject {
-  readonly country: readonly string[];
-  readonly organization: readonly string[];
-  readonly commonName: string;
-}
 
 /** What came of reading a configuration whose options hold. */
 export interface Loaded<Config> extends Findings {
@@ -195,16 +165,19 @@ function serverPlugins(plugins: readonly PluginConfig[] | undefined, dataDir: st
       keyManager?.name === "disk" ? ({ type: "disk", keysPath } as const) : ({ type: "memory" } as const),
     dataStore: { type: "sqlite", path: sqlitePath(connection) } as const,
     nodeAttestors: enabled
-      .filter(({ kind, name }) => kind === "NodeAttestor" && name === "join_token")
-      .map(() => "join_token" as const),
+      .filter(({ kind }) => kind === "NodeAttestor")
+      .flatMap(({ name }) => nodeAttestor(name)),
   };
 }
+
+const nodeAttestor = (name: string): readonly NodeAttestorConfig[] =>
+  name === "join_token" ? [{ type: name }] : [];
 
 /** Without a file: tokens, and everything in the data directory. */
 const pluginsByDefault = (dataDir: string) => ({
   keyManager: { type: "disk", keysPath: `${dataDir}/keys.json` } as const,
   dataStore: { type: "sqlite", path: `${dataDir}/datastore.sqlite3` } as const,
-  nodeAttestors: ["join_token" as const],
+  nodeAttestors: [{ type: "join_token" } as const],
 });
 
 /** SQLite's URIs name a file, too; what they ask for besides is the driver's business. */

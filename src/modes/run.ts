@@ -4,13 +4,15 @@ import { dirname, resolve } from "node:path";
 import { version } from "../../package.json";
 import type { AgentConfig } from "../config/agent.ts";
 import type { LogSettings } from "../config/checks.ts";
-import type { Loaded, ServerConfig } from "../config/server.ts";
+import type { Loaded } from "../config/server.ts";
+import type { ServerConfig } from "../config/server-config.ts";
 import { systemClock } from "../core/clock.ts";
 import { invalidArgument, SpireError } from "../core/errors.ts";
 import type { Logger, LogLevel } from "../core/log.ts";
 import { createLog, type Log, type LogFormat, parseLogLevel } from "../telemetry/logging.ts";
 import { type AgentSettings, defaultAgentSettings, startAgent } from "./agent.ts";
-import { defaultServerSettings, type ServerSettings, startServer } from "./server.ts";
+import { defaultServerSettings, type ServerSettings } from "./server/settings.ts";
+import { startServer } from "./server.ts";
 
 /**
  * Runs a server until `stop` resolves.

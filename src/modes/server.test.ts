@@ -13,7 +13,8 @@ import { dialTls, dialUnix } from "../rpc/dial.ts";
 import { HealthService } from "../rpc/gen/grpc/health/v1/health.ts";
 import { BundleService } from "../rpc/gen/spire/api/server/bundle/v1/bundle.ts";
 import { SVIDService } from "../rpc/gen/spire/api/server/svid/v1/svid.ts";
-import { type RunningServer, type ServerSettings, startServer } from "./server.ts";
+import type { ServerSettings } from "./server/settings.ts";
+import { type RunningServer, startServer } from "./server.ts";
 
 const trustDomain = parseTrustDomain("example.org");
 const deps = { clock: systemClock, log: nullLogger };

@@ -1,39 +1,26 @@
 /** The server's composition root: settings > key manager, store, registry, authority, listeners > a running server. */
 import type { Clock } from "../core/clock.ts";
-import type { FederationRelationship } from "../core/federation.ts";
-import type { KeyType } from "../core/keys.ts";
 import type { Logger } from "../core/log.ts";
 import type { SpiffeId, TrustDomain } from "../core/spiffe-id.ts";
 import { emptyBundle, type TrustBundle } from "../core/trust-bundle.ts";
-import type { CaSubjectParts } from "../core/x509/issue.ts";
 import { createSqliteStore } from "../plugins/datastores/sqlite/store.ts";
-import { createDiskKeyManager } from "../plugins/key-managers/disk.ts";
-import type { KeyManager } from "../plugins/key-managers/index.ts";
-import { createMemoryKeyManager } from "../plugins/key-managers/memory.ts";
-import { createJoinTokenVerifier } from "../plugins/node-attestors/join-token.ts";
 import { createAccess, refuseAtOnce } from "../rpc/access.ts";
 import { listenTls, listenUnix } from "../rpc/listen.ts";
-import { createAgentApi } from "../server/api/agent.ts";
-import { createBundleApi } from "../server/api/bundle.ts";
-import { createDebugApi } from "../server/api/debug.ts";
-import { createEntryApi } from "../server/api/entry.ts";
-import { createHealthApi } from "../server/api/health.ts";
-import { createLocalAuthorityApi } from "../server/api/local-authority.ts";
-import { createLoggerApi, type LogLevelControl } from "../server/api/logger.ts";
-import { createSvidApi } from "../server/api/svid.ts";
-import { createTrustDomainApi } from "../server/api/trust-domain.ts";
+import type { LogLevelControl } from "../server/api/logger.ts";
 import { createAttestation } from "../server/attest.ts";
 import { createAuthority } from "../server/authority.ts";
 import { createAccessLookups, createServerTls } from "../server/callers.ts";
 import { claimDataDir, refuseForeignData } from "../server/data-dir.ts";
 import { startBundleRefresh } from "../server/federation/refresh.ts";
 import { createRelationships } from "../server/federation/relationships.ts";
-import { createForcedRotation } from "../server/forced-rotation.ts";
 import { createServerIdentity } from "../server/identity.ts";
 import { startBundlePruning } from "../server/pruning.ts";
 import { createRegistry, type Registry } from "../server/registry.ts";
 import { startRotation, warnOfLongTtls } from "../server/rotation.ts";
 import { type Cleanup, createCleanup } from "./cleanup.ts";
+import { createNodeVerifiers, openKeyManager } from "./server/plugins.ts";
+import { createServices } from "./server/services.ts";
+import type { ServerSettings } from "./server/settings.ts";
 
 /** What calls may take to end when the server closes. */
 const closeGraceMs = 10_000;
@@ -41,87 +28,7 @@ const closeGraceMs = 10_000;
 /** Whether agents and workloads of `agents` are touched by a change. */
 export type AgentsConcerned = "all" | ReadonlySet<SpiffeId>;
 
-/** `federation` of SPIRE's configuration. */
-export interface FederationSettings {
-  /** Serves this trust domain's bundle by profile https_spiffe; undefined = not served. */
-  readonly bundleEndpoint?: {
-    /** IP address or host name to listen on. */
-    readonly address: string;
-    /** 0 = a free one. */
-    readonly port: number;
-    /** Seconds between two fetches that clients are told to keep; 5 minutes unless said. */
-    readonly refreshHintSeconds?: number;
-  };
-  /** Each takes the place of one made at run time with the same trust domain. */
-  readonly federatesWith: readonly FederationRelationship[];
-  /** PEM certificates that vouch for https_web endpoints; undefined = those of system and runtime. */
-  readonly webRoots?: readonly string[];
-}
-
 const defaultRefreshHintSeconds = 300;
-
-export interface ServerSettings {
-  readonly trustDomain: TrustDomain;
-  /** IP address or host name to listen on. */
-  readonly bindAddress: string;
-  /** 0 = a free one. */
-  readonly bindPort: number;
-  /** Unix socket of the server API. */
-  readonly socketPath: string;
-  /** Made with 0700 when missing. */
-  readonly dataDir: string;
-  readonly keyManager: { readonly type: "memory" } | { readonly type: "disk"; readonly keysPath: string };
-  /** `:memory:` is allowed. */
-  readonly dataStore: { readonly type: "sqlite"; readonly path: string };
-  /** What agents may attest by. */
-  readonly nodeAttestors: readonly "join_token"[];
-  /** Seconds. */
-  readonly caTtlSeconds: number;
-  readonly caKeyType: KeyType;
-  readonly jwtKeyType: KeyType;
-  /** Of CA certificates; undefined = C=US, O=SPIFFE. */
-  readonly caSubject?: CaSubjectParts;
-  /** Seconds. */
-  readonly defaultX509SvidTtlSeconds: number;
-  /** Seconds. */
-  readonly defaultJwtSvidTtlSeconds: number;
-  /** Seconds; undefined = `defaultX509SvidTtlSeconds`. */
-  readonly agentTtlSeconds?: number;
-  /** `iss` of JWT-SVIDs; undefined = none. */
-  readonly jwtIssuer?: string;
-  readonly disableJwtSvids: boolean;
-  readonly adminIds: readonly SpiffeId[];
-  readonly rateLimit: { readonly attestation: boolean; readonly signing: boolean };
-  /** Undefined = no bundle endpoint, and no relationships but those that are made at run time. */
-  readonly federation?: FederationSettings;
-  /**
-   * For `spire dev` alone: lifts the refusal of a development instance's state directory, and keeps the socket to its
-   * user, as it may lie in a directory of that user's choice.
-   */
-  readonly dev: boolean;
-  /** Names the agents of certain join tokens, see `createJoinTokenVerifier`; for `spire dev` alone. */
-  readonly joinTokenName?: (token: string) => string | undefined;
-  /** Of the program, for the log. */
-  readonly version: string;
-}
-
-/** What holds unless settings say otherwise; the rest has no sensible default. */
-export const defaultServerSettings = {
-  bindAddress: "0.0.0.0",
-  bindPort: 8081,
-  socketPath: "/tmp/spire-server/private/api.sock",
-  nodeAttestors: ["join_token"],
-  caTtlSeconds: 86_400,
-  caKeyType: "ec-p256",
-  jwtKeyType: "ec-p256",
-  defaultX509SvidTtlSeconds: 3_600,
-  defaultJwtSvidTtlSeconds: 300,
-  disableJwtSvids: false,
-  adminIds: [],
-  rateLimit: { attestation: true, signing: true },
-  dev: false,
-  version: "dev",
-} as const satisfies Partial<ServerSettings>;
 
 export interface RunningServer {
   /** `host:port` of the TCP listener, with the port that was taken. */
@@ -212,21 +119,19 @@ async function compose(
   });
   cleanup.add(() => bundleRefresh.stop());
 
-  const verifiers = settings.nodeAttestors.map(() => createJoinTokenVerifier(settings.joinTokenName));
-  const attestation = createAttestation({ authority, registry, verifiers });
-  const remoteServices = [
-    createAgentApi({ registry, attestation }),
-    createBundleApi({ registry }),
-    createEntryApi({ registry }),
-    createSvidApi({ registry, authority, disableJwtSvids: settings.disableJwtSvids }),
-    createTrustDomainApi({ registry, relationships, bundleRefresh }),
-    createLocalAuthorityApi({ authority, rotation: createForcedRotation(authority, log) }),
-  ];
-  const localServices = [
-    createDebugApi({ registry, authority, identity, clock }),
-    createHealthApi(),
-    ...(logLevel ? [createLoggerApi(logLevel)] : []),
-  ];
+  const attestation = createAttestation({ authority, registry, verifiers: createNodeVerifiers(settings) });
+  const services = createServices({
+    clock,
+    log,
+    ...(logLevel ? { logLevel } : {}),
+    registry,
+    authority,
+    identity,
+    attestation,
+    relationships,
+    bundleRefresh,
+    disableJwtSvids: settings.disableJwtSvids,
+  });
   const { adminIds, rateLimit } = settings;
   const before = createAccess({
     lookups: createAccessLookups({ registry, adminIds, clock }),
@@ -235,7 +140,7 @@ async function compose(
   });
 
   const local = await listenUnix({
-    services: [...remoteServices, ...localServices],
+    services: [...services.remote, ...services.local],
     log,
     refuse: refuseAtOnce,
     before,
@@ -245,7 +150,7 @@ async function compose(
   });
   cleanup.add(() => local.close(closeGraceMs));
   const remote = await listenTls({
-    services: remoteServices,
+    services: services.remote,
     log,
     refuse: refuseAtOnce,
     before,
@@ -292,10 +197,4 @@ async function compose(
     onChange: (listener) => registry.onChange(({ agents }) => listener(agents)),
     close: () => cleanup.run(),
   };
-}
-
-function openKeyManager({ keyManager }: ServerSettings): KeyManager {
-  return keyManager.type === "disk"
-    ? createDiskKeyManager({ path: keyManager.keysPath })
-    : createMemoryKeyManager();
 }

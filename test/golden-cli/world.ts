@@ -9,7 +9,8 @@ import { nullLogger } from "../../src/core/log.ts";
 import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
 import { programs } from "../../src/main.ts";
 import { defaultAgentSettings, type RunningAgent, startAgent } from "../../src/modes/agent.ts";
-import { defaultServerSettings, type RunningServer, startServer } from "../../src/modes/server.ts";
+import { defaultServerSettings } from "../../src/modes/server/settings.ts";
+import { type RunningServer, startServer } from "../../src/modes/server.ts";
 import { createLog } from "../../src/telemetry/logging.ts";
 import type { RecordedCase } from "./cases.ts";
 

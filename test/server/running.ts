@@ -7,12 +7,8 @@ import { SpireError } from "../../src/core/errors.ts";
 import { exportPublicKeyInfo, generateKey, type LocalKey } from "../../src/core/keys.ts";
 import { makeSpiffeId, parseTrustDomain, type SpiffeId, serverId } from "../../src/core/spiffe-id.ts";
 import { createCertificateRequest } from "../../src/core/x509/csr.ts";
-import {
-  defaultServerSettings,
-  type RunningServer,
-  type ServerSettings,
-  startServer,
-} from "../../src/modes/server.ts";
+import { defaultServerSettings, type ServerSettings } from "../../src/modes/server/settings.ts";
+import { type RunningServer, startServer } from "../../src/modes/server.ts";
 import { type Channel, dialTls, dialUnix } from "../../src/rpc/dial.ts";
 import { AgentService } from "../../src/rpc/gen/spire/api/server/agent/v1/agent.ts";
 import { SVIDService } from "../../src/rpc/gen/spire/api/server/svid/v1/svid.ts";

@@ -4,7 +4,8 @@ import type { AuthorizedEntries } from "../../core/authorized-entries.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
 import { type AgentSettings, defaultAgentSettings } from "../agent.ts";
-import { defaultServerSettings, type RunningServer, type ServerSettings } from "../server.ts";
+import { defaultServerSettings, type ServerSettings } from "../server/settings.ts";
+import type { RunningServer } from "../server.ts";
 import type { SocketDirectory } from "./socket-directory.ts";
 import type { StateDirectory } from "./state-directory.ts";
 
