@@ -1,4 +1,4 @@
-/** What an agent has to attest with: a join token that counts once, or a source of new ones. */
+/** What an agent has to attest with: a join token that counts once, a source of new ones, or a proof that lasts. */
 import type { NodeProver } from "../plugins/node-attestors/index.ts";
 
 export interface NodeProofs {
@@ -26,3 +26,10 @@ export function createTokenProofs(
     },
   };
 }
+
+/** A prover that may be used again and again, such as that of a certificate. */
+export const createLastingProofs = (prover: NodeProver): NodeProofs => ({
+  available: () => true,
+  next: async () => prover,
+  spent() {},
+});

@@ -11,6 +11,8 @@ import type {
 
 export interface NodeAttestorUnderTest {
   readonly name: string;
+  /** What is special about this one. */
+  readonly variant?: string;
   /** A prover whose proof is good, and the verifier that accepts it. */
   create(): Promise<{ prover: NodeProver; verifier: NodeVerifier; context: VerifierContext }>;
 }
@@ -23,6 +25,7 @@ export function contextWithTokens(...tokens: string[]): VerifierContext {
   return {
     trustDomain,
     peerAddress: "127.0.0.1:4000",
+    ownBundle: () => ({ x509Authorities: [] }),
     async redeemToken(token) {
       if (!left.delete(token)) throw new SpireError("INVALID_ARGUMENT", "join token does not exist");
     },
@@ -48,8 +51,8 @@ export async function attestInMemory(
   }
 }
 
-export function nodeAttestorContract({ name, create }: NodeAttestorUnderTest): void {
-  describe(`node attestor ${name} holds the contract`, () => {
+export function nodeAttestorContract({ name, variant, create }: NodeAttestorUnderTest): void {
+  describe(`node attestor ${name}${variant ? ` (${variant})` : ""} holds the contract`, () => {
     test("both halves have its name", async () => {
       const { prover, verifier } = await create();
       expect([prover.name, verifier.name]).toEqual([name, name]);

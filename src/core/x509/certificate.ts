@@ -1,6 +1,6 @@
 /** Certificates: the fields that issuing and verifying SVIDs needs, read straight from DER (RFC 5280, 4.1). */
 import { createPublicKey, hash, type KeyObject } from "node:crypto";
-import { invalidArgument } from "../errors.ts";
+import { invalidArgument, SpireError } from "../errors.ts";
 import {
   bitStringBytes,
   constructed,
@@ -39,6 +39,8 @@ export interface Certificate {
   /** URI and DNS names of the subject alternative name, in their order. */
   readonly uris: readonly string[];
   readonly dnsNames: readonly string[];
+  /** IP addresses of the same, 4 or 16 bytes each. */
+  readonly ipAddresses: readonly Uint8Array[];
   readonly isCa: boolean;
   /** How many intermediates may follow below this CA. */
   readonly pathLength?: number;
@@ -118,6 +120,7 @@ type ExtensionFields = Mutable<
     Certificate,
     | "uris"
     | "dnsNames"
+    | "ipAddresses"
     | "isCa"
     | "pathLength"
     | "subjectKeyId"
@@ -129,7 +132,13 @@ type ExtensionFields = Mutable<
 > & { unhandledCritical: string[] };
 
 function readExtensions(element: DerElement | undefined): ExtensionFields {
-  const fields: ExtensionFields = { uris: [], dnsNames: [], isCa: false, unhandledCritical: [] };
+  const fields: ExtensionFields = {
+    uris: [],
+    dnsNames: [],
+    ipAddresses: [],
+    isCa: false,
+    unhandledCritical: [],
+  };
   if (!element) return fields;
   const list = new DerReader(readOnly(element.content).content);
   const seen = new Set<string>();
@@ -210,6 +219,27 @@ export function parsePemCertificates(pem: string): Uint8Array[] {
       throw invalidArgument(`expected PEM block type "CERTIFICATE"; got "${label}"`);
     }
     return parseCertificate(Buffer.from(base64, "base64")).der;
+  });
+}
+
+/**
+ * As above, but blocks of other types, such as private keys, are passed over.
+ * @throws SpireError INVALID_ARGUMENT when there is no certificate, or one is damaged.
+ */
+export function readPemCertificates(pem: string): Uint8Array[] {
+  const begins = pem.split("-----BEGIN CERTIFICATE-----").length - 1;
+  const blocks = [...pem.matchAll(pemBlock)].filter(
+    ([, label, , endLabel]) => label === "CERTIFICATE" && endLabel === label,
+  );
+  if (begins === 0) throw invalidArgument("no certificates found in file");
+  if (blocks.length !== begins) throw invalidArgument("malformed PEM block");
+  return blocks.map(([, , base64 = ""], at) => {
+    try {
+      return parseCertificate(Buffer.from(base64, "base64")).der;
+    } catch (error) {
+      const { message } = SpireError.from(error);
+      throw invalidArgument(`unable to parse certificate in block ${at}: ${message}`, error);
+    }
   });
 }
 

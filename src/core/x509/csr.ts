@@ -17,6 +17,7 @@ import {
   unsignedBytes,
 } from "./der.ts";
 import {
+  type AlternativeNames,
   encodeAlternativeNames,
   encodeExtension,
   extensionOids,
@@ -79,7 +80,7 @@ export function parseCertificateRequest(der: Uint8Array): CertificateRequest {
   };
 }
 
-function readRequestedNames(attributes: Uint8Array): { uris: string[]; dnsNames: string[] } {
+function readRequestedNames(attributes: Uint8Array): Pick<AlternativeNames, "uris" | "dnsNames"> {
   for (const reader = new DerReader(attributes); !reader.done; ) {
     const attribute = reader.enter();
     const oid = readOid(attribute.read(tags.oid));

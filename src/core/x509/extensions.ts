@@ -53,7 +53,7 @@ export function keyUsageBits(content: Uint8Array): number {
 }
 
 /** Tags of GeneralName (RFC 5280, 4.2.1.6). */
-export const generalNameTags = { dns: primitive(2), uri: primitive(6) } as const;
+export const generalNameTags = { dns: primitive(2), uri: primitive(6), ip: primitive(7) } as const;
 
 /** GeneralNames: the DNS names, then the URIs, as Go orders them. @throws SpireError INVALID_ARGUMENT */
 export const encodeAlternativeNames = (dnsNames: readonly string[], uris: readonly string[]): Buffer =>
@@ -70,14 +70,29 @@ function ia5(text: string): Buffer {
   return Buffer.from(text, "latin1");
 }
 
-/** Names of other types are left aside, as they say nothing about a SPIFFE identity. */
-export function readAlternativeNames(value: Uint8Array): { uris: string[]; dnsNames: string[] } {
+/** The names of a certificate or of a request for one. */
+export interface AlternativeNames {
+  readonly uris: readonly string[];
+  readonly dnsNames: readonly string[];
+  /** 4 bytes (IPv4) or 16 (IPv6) each. */
+  readonly ipAddresses: readonly Uint8Array[];
+}
+
+/** Names of other types are left aside, as they say nothing about an identity here. */
+export function readAlternativeNames(value: Uint8Array): AlternativeNames {
   const uris: string[] = [];
   const dnsNames: string[] = [];
+  const ipAddresses: Uint8Array[] = [];
   for (const names = new DerReader(readOnly(value).content); !names.done; ) {
     const name = names.next();
     if (name.tag === generalNameTags.uri) uris.push(asciiText(name.content));
     if (name.tag === generalNameTags.dns) dnsNames.push(asciiText(name.content));
+    if (name.tag === generalNameTags.ip) ipAddresses.push(ipBytes(name.content));
   }
-  return { uris, dnsNames };
+  return { uris, dnsNames, ipAddresses };
+}
+
+function ipBytes(content: Uint8Array): Uint8Array {
+  if (content.length === 4 || content.length === 16) return content;
+  throw invalidArgument(`an IP address has ${content.length} bytes`);
 }

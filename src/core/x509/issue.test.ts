@@ -25,6 +25,7 @@ import {
   issueSelfSignedCa,
   issueServerSvid,
   issueWorkloadSvid,
+  workloadSubject,
 } from "./issue.ts";
 import { encodeName, formatSubject } from "./name.ts";
 
@@ -112,7 +113,7 @@ describe("issued certificates have SPIRE's bytes", () => {
           publicKeyInfo: original.publicKeyInfo,
           ttlSeconds: 600,
           dnsNames: original.dnsNames,
-          subjectDer: encodeName({ commonName: ["commonname"] }),
+          subject: workloadSubject(original.dnsNames, encodeName({ commonName: ["commonname"] })),
         },
         at(original),
       ),

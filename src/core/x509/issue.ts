@@ -10,9 +10,16 @@ import { encodeAlternativeNames, encodeExtension, extensionOids } from "./extens
 import { decodeName, encodeName, type Name } from "./name.ts";
 import { assemble, fillTemplate, type Template } from "./template.ts";
 
+/** What signs certificates: a key, and the name of its signatures. */
+export interface CertificateKey {
+  /** DER AlgorithmIdentifier of its signatures. */
+  readonly algorithm: Uint8Array;
+  sign(tbs: Uint8Array): Promise<Uint8Array>;
+}
+
 /** A CA that signs; what its certificates have in common is encoded once. */
 export interface Issuer {
-  readonly key: SigningKey;
+  readonly key: CertificateKey;
   readonly certificateDer: Uint8Array;
   /** What follows a leaf in its chain, this CA's certificate first; empty when the CA is self-signed. */
   readonly upstreamChain: readonly Uint8Array[];
@@ -42,10 +49,9 @@ export interface SvidParameters {
 }
 
 export interface WorkloadSvidParameters extends SvidParameters {
-  /** The first becomes the common name. */
   readonly dnsNames: readonly string[];
-  /** DER Name that replaces C=US, O=SPIRE unless it is empty; for minted SVIDs. */
-  readonly subjectDer?: Uint8Array;
+  /** As it is to be, see `workloadSubject`; undefined = C=US, O=SPIRE and the first DNS name as common name. */
+  readonly subject?: Name;
 }
 
 export interface DownstreamCaParameters extends SvidParameters {
@@ -100,17 +106,29 @@ const svidName: Name = { country: ["US"], organization: ["SPIRE"] };
 const svidSubject = encodeName(svidName);
 const emptyNameSize = 2;
 
+const certificateKey = (key: SigningKey): CertificateKey => ({
+  algorithm: signatureAlgorithm(key.type),
+  sign: (tbs) => key.sign(tbs, "der"),
+});
+
 /**
  * Makes a CA ready to sign.
  * @throws SpireError INVALID_ARGUMENT when the certificate is malformed.
  */
-export function createIssuer(
+export const createIssuer = (
   key: SigningKey,
+  certificateDer: Uint8Array,
+  upstreamChain: readonly Uint8Array[],
+): Issuer => createIssuerOf(certificateKey(key), certificateDer, upstreamChain);
+
+/** `createIssuer` for a key of another kind than a server makes itself. */
+export function createIssuerOf(
+  key: CertificateKey,
   certificateDer: Uint8Array,
   upstreamChain: readonly Uint8Array[],
 ): Issuer {
   const certificate = parseCertificate(certificateDer);
-  const head = Buffer.concat([signatureAlgorithm(key.type), certificate.subjectDer]);
+  const head = Buffer.concat([key.algorithm, certificate.subjectDer]);
   const authorityKeyId = encodeExtension(
     extensionOids.authorityKeyId,
     !critical,
@@ -136,9 +154,9 @@ export function issueWorkloadSvid(
   parameters: WorkloadSvidParameters,
   nowSeconds: number,
 ): Promise<IssuedCertificate> {
-  const { spiffeId, publicKeyInfo, ttlSeconds, dnsNames } = parameters;
+  const { spiffeId, publicKeyInfo, ttlSeconds, dnsNames, subject } = parameters;
   return issue(issuer.key, issuer.leafTemplate, {
-    subject: workloadSubject(parameters),
+    subject: subject ? encodeName(subject) : subjectWith(dnsNames),
     publicKeyInfo,
     alternativeNames: encodeAlternativeNames(dnsNames, [spiffeId]),
     validity: validity(nowSeconds, ttlSeconds, issuer.notAfter),
@@ -178,6 +196,37 @@ export function issueDownstreamCa(
   });
 }
 
+/** What an upstream authority is asked for: everything else of a CA's certificate is the upstream's to say. */
+export interface RequestedCa {
+  /** DER Name. */
+  readonly subjectDer: Uint8Array;
+  /** DER SubjectPublicKeyInfo. */
+  readonly publicKeyInfo: Uint8Array;
+  readonly uris: readonly string[];
+  readonly ttlSeconds: number;
+}
+
+/** The CA of a server below, with the subject that it asks for. Errors as `issueWorkloadSvid`. */
+export function issueRequestedCa(
+  issuer: Issuer,
+  { subjectDer, publicKeyInfo, uris, ttlSeconds }: RequestedCa,
+  nowSeconds: number,
+): Promise<IssuedCertificate> {
+  return issue(issuer.key, issuer.caTemplate, {
+    subject: subjectDer,
+    publicKeyInfo,
+    alternativeNames: encodeAlternativeNames([], uris),
+    validity: validity(nowSeconds, ttlSeconds, issuer.notAfter),
+  });
+}
+
+/**
+ * The subject of a CA that an upstream authority is to sign: unique by a random number in the place that the
+ * certificate's serial number has in a self-signed one, as that isn't known yet.
+ */
+export const requestedCaSubject = (subject: CaSubjectParts | undefined): Uint8Array =>
+  encodeName({ ...caName(subject), serialNumber: [decimal(randomSerial())] });
+
 /**
  * A server's self-signed CA. Its subject is unique by the certificate's serial number in decimal, so that a
  * verifier which finds issuers by name never meets two.
@@ -199,7 +248,7 @@ export function issueSelfSignedCa(
     alternativeNames: encodeAlternativeNames([], [trustDomainId(trustDomain)]),
     validity: validity(nowSeconds, ttlSeconds, Number.POSITIVE_INFINITY),
   };
-  return issue(key, template, holes, serial);
+  return issue(certificateKey(key), template, holes, serial);
 }
 
 function caName(subject: CaSubjectParts | undefined): Name {
@@ -210,12 +259,18 @@ function caName(subject: CaSubjectParts | undefined): Name {
   return { country, organization, commonName: commonName === "" ? [] : [commonName] };
 }
 
-function workloadSubject({ dnsNames, subjectDer }: WorkloadSvidParameters): Uint8Array {
-  const asked = subjectDer !== undefined && subjectDer.length > emptyNameSize;
+const subjectWith = (dnsNames: readonly string[]): Uint8Array =>
+  dnsNames.length === 0 ? svidSubject : encodeName(workloadSubject(dnsNames));
+
+/**
+ * A workload's subject: C=US, O=SPIRE, or what `askedDer` (DER Name) has unless that is empty; the first DNS name
+ * becomes the common name. @throws SpireError INVALID_ARGUMENT when `askedDer` is malformed.
+ */
+export function workloadSubject(dnsNames: readonly string[], askedDer?: Uint8Array): Name {
+  const asked = askedDer !== undefined && askedDer.length > emptyNameSize;
+  const name = asked ? decodeName(askedDer) : svidName;
   const [commonName] = dnsNames;
-  if (!asked && commonName === undefined) return svidSubject;
-  const name = asked ? decodeName(subjectDer) : svidName;
-  return encodeName(commonName === undefined ? name : { ...name, commonName: [commonName] });
+  return commonName === undefined ? name : { ...name, commonName: [commonName] };
 }
 
 interface Validity {
@@ -240,7 +295,7 @@ interface Contents {
 }
 
 async function issue(
-  key: SigningKey,
+  key: CertificateKey,
   template: Template,
   { subject, publicKeyInfo, alternativeNames, validity }: Contents,
   serial: Uint8Array = randomSerial(),
@@ -254,9 +309,9 @@ async function issue(
     keyId: keyIdOf(publicKeyInfo),
     alternativeNames,
   });
-  const signature = await key.sign(tbs, "der");
+  const signature = await key.sign(tbs);
   return {
-    der: assemble(tbs, signatureAlgorithm(key.type), signature),
+    der: assemble(tbs, key.algorithm, signature),
     serialNumber: decimal(serial),
     ...validity,
   };

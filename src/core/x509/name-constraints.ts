@@ -1,10 +1,12 @@
-/** Name constraints of CAs for URI and DNS names (RFC 5280, 4.2.1.10; X509-SVID standard, section 4.2). */
-import { asciiText, constructed, DerReader, readOnly, tags } from "./der.ts";
-import { generalNameTags } from "./extensions.ts";
+/** Name constraints of CAs for URIs, DNS names and IP addresses (RFC 5280, 4.2.1.10; X509-SVID standard, 4.2). */
+import { asciiText, constructed, type DerElement, DerReader, readOnly, tags } from "./der.ts";
+import { type AlternativeNames, generalNameTags } from "./extensions.ts";
 
 interface Subtrees {
   readonly uris: readonly string[];
   readonly dnsNames: readonly string[];
+  /** An address and a mask of the same length, one after the other. */
+  readonly ipRanges: readonly Uint8Array[];
 }
 
 export interface NameConstraints {
@@ -26,6 +28,7 @@ export function readNameConstraints(value: Uint8Array): NameConstraints {
 function readSubtrees(content: Uint8Array = new Uint8Array()): Subtrees & { hasOthers: boolean } {
   const uris: string[] = [];
   const dnsNames: string[] = [];
+  const ipRanges: Uint8Array[] = [];
   let hasOthers = false;
   for (const list = new DerReader(content); !list.done; ) {
     const subtree = new DerReader(list.read(tags.sequence).content);
@@ -34,19 +37,27 @@ function readSubtrees(content: Uint8Array = new Uint8Array()): Subtrees & { hasO
     if (!subtree.done) hasOthers = true;
     else if (base.tag === generalNameTags.uri) uris.push(asciiText(base.content));
     else if (base.tag === generalNameTags.dns) dnsNames.push(asciiText(base.content));
+    else if (isIpRange(base)) ipRanges.push(base.content);
     else hasOthers = true;
   }
-  return { uris, dnsNames, hasOthers };
+  return { uris, dnsNames, ipRanges, hasOthers };
 }
+
+const isIpRange = ({ tag, content }: DerElement): boolean =>
+  tag === generalNameTags.ip && (content.length === 8 || content.length === 32);
 
 /** The first name that the constraints forbid; undefined when there is none. */
 export function findForbiddenName(
   { permitted, excluded }: NameConstraints,
-  names: { readonly uris: readonly string[]; readonly dnsNames: readonly string[] },
+  names: AlternativeNames,
 ): string | undefined {
+  const forbiddenIp = names.ipAddresses.find(
+    (ip) => !passes(permitted.ipRanges, excluded.ipRanges, (range) => isInRange(ip, range)),
+  );
   return (
     names.uris.find((uri) => !allows(permitted.uris, excluded.uris, hostOf(uri), matchesHost)) ??
-    names.dnsNames.find((name) => !allows(permitted.dnsNames, excluded.dnsNames, name, matchesDomain))
+    names.dnsNames.find((name) => !allows(permitted.dnsNames, excluded.dnsNames, name, matchesDomain)) ??
+    (forbiddenIp && `IP address ${Buffer.from(forbiddenIp).toString("hex")}`)
   );
 }
 
@@ -57,7 +68,22 @@ function allows(
   matches: (name: string, constraint: string) => boolean,
 ): boolean {
   const meets = (constraint: string) => matches(name.toLowerCase(), constraint.toLowerCase());
-  return (permitted.length === 0 || permitted.some(meets)) && !excluded.some(meets);
+  return passes(permitted, excluded, meets);
+}
+
+const passes = <T>(
+  permitted: readonly T[],
+  excluded: readonly T[],
+  meets: (constraint: T) => boolean,
+): boolean => (permitted.length === 0 || permitted.some(meets)) && !excluded.some(meets);
+
+/** An address of the other family lies in no range. */
+function isInRange(ip: Uint8Array, range: Uint8Array): boolean {
+  if (range.length !== 2 * ip.length) return false;
+  return ip.every((byte, at) => {
+    const mask = range[ip.length + at] ?? 0;
+    return (byte & mask) === ((range[at] ?? 0) & mask);
+  });
 }
 
 const hostOf = (uri: string): string => /^[^:/?#]+:\/\/(?:[^@/?#]*@)?([^:/?#]*)/.exec(uri)?.[1] ?? "";

@@ -1,5 +1,5 @@
 /** X.509 names (RFC 5280, 4.1.2.4) as SPIRE's Go library reads, orders and writes them. */
-import { DerReader, encode, readOid, readOnly, tags } from "./der.ts";
+import { DerReader, encode, encodeOid, readOid, readOnly, tags } from "./der.ts";
 
 /** Attributes of id-at (2.5.4): name here, last arc, short name; in the order in which they are encoded. */
 const attributes = [
@@ -16,8 +16,17 @@ const attributes = [
 
 type AttributeName = (typeof attributes)[number]["name"];
 
-/** Values by attribute; several values of one attribute share one RDN. */
-export type Name = { readonly [K in AttributeName]?: readonly string[] };
+/** An attribute that has no name here. */
+export interface ExtraName {
+  /** Dotted. */
+  readonly oid: string;
+  readonly value: string;
+}
+
+/** Values by attribute; several values of one attribute share one RDN. Extra ones come last, each by itself. */
+export type Name = { readonly [K in AttributeName]?: readonly string[] } & {
+  readonly extra?: readonly ExtraName[];
+};
 
 /** DER of a name. Texts are PrintableString where that can hold them, else UTF8String. */
 export function encodeName(name: Name): Buffer {
@@ -25,14 +34,16 @@ export function encodeName(name: Name): Buffer {
   for (const { name: key, arc } of attributes) {
     const values = name[key] ?? [];
     if (values.length === 0) continue;
-    const encoded = values.map((value) =>
-      encode(tags.sequence, encode(tags.oid, Uint8Array.of(0x55, 0x04, arc)), encodeText(value)),
-    );
+    const encoded = values.map((value) => encodeAttribute(`2.5.4.${arc}`, value));
     // X.690, 11.6: the members of a DER set are in ascending order of their encodings.
     rdns.push(encode(tags.set, ...encoded.sort(Buffer.compare)));
   }
-  return encode(tags.sequence, ...rdns);
+  const extra = (name.extra ?? []).map(({ oid, value }) => encode(tags.set, encodeAttribute(oid, value)));
+  return encode(tags.sequence, ...rdns, ...extra);
 }
+
+const encodeAttribute = (oid: string, value: string): Buffer =>
+  encode(tags.sequence, encodeOid(oid), encodeText(value));
 
 const printable = /^[A-Za-z0-9 '()+,\-./:=?]*$/;
 

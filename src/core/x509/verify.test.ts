@@ -289,11 +289,25 @@ describe("a chain is refused", () => {
   });
 
   test("with bounded work when its CAs all sign each other", async () => {
-    const shared = { name: "CN=maze", keys: await makeKeys(p256) };
-    const maze = await make(shared);
-    const cas = await Promise.all(Array.from({ length: 30 }, () => make({ ...shared, issuer: maze })));
-    const end = await leaf(maze);
+    const name = "CN=maze";
+    const signers = await Promise.all(Array.from({ length: 6 }, () => make({ name })));
+    const pairs = signers.flatMap((issuer) =>
+      signers.filter((other) => other !== issuer).map(({ keys }) => ({ name, issuer, keys })),
+    );
+    const cas = await Promise.all(pairs.map(make));
+    const [first = await make()] = signers;
+    const end = await leaf(first);
     expect(verifyOutcome([end, ...cas], [await make()])).toBe("certificate chain needs too many checks");
+  });
+
+  test("when only a CA's certificates for itself lead on", async () => {
+    const shared = { name: "CN=loop", keys: await makeKeys(p256) };
+    const loop = await make(shared);
+    const again = await make({ ...shared, issuer: loop });
+    const end = await leaf(loop);
+    expect(verifyOutcome([end, loop, again], [await make()])).toBe(
+      "certificate is signed by an unknown authority",
+    );
   });
 
   test("without verifying anything by a key that no authority of the bundle vouches for", async () => {

@@ -36,18 +36,32 @@ export function verifySvidChain(
   if (trustDomainOf(id) !== bundle.trustDomain) {
     throw refuse(`"${id}" does not belong to trust domain "${bundle.trustDomain}"`);
   }
-  const search: Search = {
-    intermediates,
-    roots: rootsOf(bundle.x509Authorities),
-    nowSeconds,
-    checksLeft: mostChecks,
-    problem: undefined,
-  };
-  checkUsable(leaf, nowSeconds);
-  if (!findPath(leaf, [leaf], search)) {
-    throw refuse(search.problem ?? "certificate is signed by an unknown authority");
-  }
+  search(leaf, { intermediates, roots: rootsOf(bundle.x509Authorities), nowSeconds, onlyFirst: true });
   return { id, certificate: leaf };
+}
+
+export interface ChainOptions {
+  /** In any order. */
+  readonly intermediates: readonly Certificate[];
+  readonly roots: readonly Certificate[];
+  readonly nowSeconds: number;
+}
+
+/**
+ * Every chain from a leaf to a root, both included; leaf first. A leaf that is among the roots is a chain by itself.
+ * What the leaf may be used for, and its names, are the caller's business; those of CAs are checked.
+ *
+ * @throws SpireError UNAUTHENTICATED when there is no chain, with the rule that is broken.
+ */
+export function verifiedChains(
+  leaf: Certificate,
+  { intermediates, roots, nowSeconds }: ChainOptions,
+): readonly (readonly Certificate[])[] {
+  if (roots.some(({ der }) => sameBytes(der, leaf.der))) {
+    checkUsable(leaf, nowSeconds);
+    return [[leaf]];
+  }
+  return search(leaf, { intermediates, roots: bySubject(roots), nowSeconds, onlyFirst: false });
 }
 
 /**
@@ -85,34 +99,62 @@ function checkLeaf(leaf: Certificate): SpiffeId {
   return id;
 }
 
+type Path = readonly Certificate[];
+
 interface Search {
   readonly intermediates: readonly Certificate[];
   readonly roots: ReadonlyMap<string, readonly Certificate[]>;
   readonly nowSeconds: number;
+  /** One path is enough. */
+  readonly onlyFirst: boolean;
   checksLeft: number;
   /** Why the most promising candidate was no issuer; told when no other one is. */
   problem: string | undefined;
 }
 
-/**
- * `path` leads from the leaf to `certificate`. Whether an authority of the bundle ends it. Signatures are verified
- * from the authority down, so that a stranger's chain costs no work with keys of the stranger's choice.
- */
-function findPath(certificate: Certificate, path: readonly Certificate[], search: Search): boolean {
-  for (const root of byKeyId(certificate, search.roots.get(nameKey(certificate.issuerDer)) ?? [])) {
-    if (mayIssue(root, path, search) && hasSigned(root, certificate, search)) return true;
-  }
-  if (path.length >= longestPath) return false;
-  const candidates = search.intermediates.filter(
-    (other) => !path.includes(other) && sameBytes(other.subjectDer, certificate.issuerDer),
-  );
-  for (const candidate of byKeyId(certificate, candidates)) {
-    if (!mayIssue(candidate, path, search)) continue;
-    if (!findPath(candidate, [...path, candidate], search)) continue;
-    if (hasSigned(candidate, certificate, search)) return true;
-  }
-  return false;
+function search(leaf: Certificate, terms: Omit<Search, "checksLeft" | "problem">): readonly Path[] {
+  const state: Search = { ...terms, checksLeft: mostChecks, problem: undefined };
+  checkUsable(leaf, terms.nowSeconds);
+  const paths = findPaths(leaf, [leaf], state);
+  if (paths.length === 0) throw refuse(state.problem ?? "certificate is signed by an unknown authority");
+  return paths;
 }
+
+/**
+ * `path` leads from the leaf to `certificate`; what it becomes with each root that ends it. Signatures are verified
+ * from the root down, so that a stranger's chain costs no work with keys of the stranger's choice.
+ */
+function findPaths(certificate: Certificate, path: Path, state: Search): readonly Path[] {
+  const found: Path[] = [];
+  for (const root of issuersOf(certificate, path, state.roots.get(nameKey(certificate.issuerDer)) ?? [])) {
+    if (!mayIssue(root, path, state) || !hasSigned(root, certificate, state)) continue;
+    found.push([...path, root]);
+    if (state.onlyFirst) return found;
+  }
+  if (path.length >= longestPath) return found;
+  for (const candidate of issuersOf(certificate, path, state.intermediates)) {
+    if (!mayIssue(candidate, path, state)) continue;
+    const above = findPaths(candidate, [...path, candidate], state);
+    if (above.length === 0 || !hasSigned(candidate, certificate, state)) continue;
+    found.push(...above);
+    if (state.onlyFirst) return found;
+  }
+  return found;
+}
+
+/** Those of the right name that aren't on the path already, with the likeliest first. */
+const issuersOf = (certificate: Certificate, path: Path, candidates: readonly Certificate[]) =>
+  byKeyId(
+    certificate,
+    candidates.filter(
+      (other) =>
+        sameBytes(other.subjectDer, certificate.issuerDer) && !path.some((below) => isSameCa(below, other)),
+    ),
+  );
+
+/** One CA may have several certificates; no two of them make a path longer. */
+const isSameCa = (a: Certificate, b: Certificate): boolean =>
+  sameBytes(a.subjectDer, b.subjectDer) && sameBytes(a.publicKeyInfo, b.publicKeyInfo);
 
 /** Those whose key identifier is the one asked for come first; it is a hint, the signature decides. */
 function byKeyId(certificate: Certificate, candidates: readonly Certificate[]): readonly Certificate[] {
@@ -124,28 +166,28 @@ function byKeyId(certificate: Certificate, candidates: readonly Certificate[]): 
 }
 
 /** Whether the certificate may stand above `path`, all but its signature considered. */
-function mayIssue(issuer: Certificate, path: readonly Certificate[], search: Search): boolean {
-  return holds(search, () => {
-    search.checksLeft -= 1;
-    if (search.checksLeft < 0) throw refuse("certificate chain needs too many checks");
-    checkUsable(issuer, search.nowSeconds);
+function mayIssue(issuer: Certificate, path: Path, state: Search): boolean {
+  return holds(state, () => {
+    state.checksLeft -= 1;
+    if (state.checksLeft < 0) throw refuse("certificate chain needs too many checks");
+    checkUsable(issuer, state.nowSeconds);
     checkAuthority(issuer, path);
   });
 }
 
-function hasSigned(issuer: Certificate, certificate: Certificate, search: Search): boolean {
-  return holds(search, () => {
+function hasSigned(issuer: Certificate, certificate: Certificate, state: Search): boolean {
+  return holds(state, () => {
     if (!isSignedBy(certificate, issuer)) throw refuse("certificate has an invalid signature");
   });
 }
 
 /** Whether the check passes; the reason of the first one that doesn't is kept. */
-function holds(search: Search, check: () => void): boolean {
+function holds(state: Search, check: () => void): boolean {
   try {
     check();
     return true;
   } catch (caught) {
-    search.problem ??= SpireError.from(caught).message;
+    state.problem ??= SpireError.from(caught).message;
     return false;
   }
 }
@@ -162,7 +204,7 @@ function checkUsable({ notBefore, notAfter, unhandledCritical }: Certificate, no
 const isoTime = (seconds: number): string => new Date(seconds * 1000).toISOString().replace(".000", "");
 
 /** RFC 5280, 6.1.3 (b), (c) and 6.1.4 (k) to (n); a missing key usage restricts nothing. */
-function checkAuthority(issuer: Certificate, path: readonly Certificate[]): void {
+function checkAuthority(issuer: Certificate, path: Path): void {
   if (!issuer.isCa) throw refuse("certificate is signed by one that is no CA");
   if (issuer.keyUsage !== undefined && !(issuer.keyUsage & keyUsages.keyCertSign)) {
     throw refuse("certificate is signed by a CA without key usage keyCertSign");
@@ -194,10 +236,13 @@ const parsedRoots = new WeakMap<readonly X509Authority[], ReadonlyMap<string, re
 function rootsOf(authorities: readonly X509Authority[]): ReadonlyMap<string, readonly Certificate[]> {
   const known = parsedRoots.get(authorities);
   if (known) return known;
-  const roots = Map.groupBy(authorities.flatMap(parseAuthority), ({ subjectDer }) => nameKey(subjectDer));
+  const roots = bySubject(authorities.flatMap(parseAuthority));
   parsedRoots.set(authorities, roots);
   return roots;
 }
+
+const bySubject = (certificates: readonly Certificate[]): ReadonlyMap<string, readonly Certificate[]> =>
+  Map.groupBy(certificates, ({ subjectDer }) => nameKey(subjectDer));
 
 /** One that can't be read can't vouch for anything; it must not keep the others from doing so. */
 function parseAuthority({ der }: X509Authority): Certificate[] {

@@ -1,6 +1,7 @@
 /** How an agent proves what node it runs on, and how a server checks it: the contract of both halves. */
 import type { Selector } from "../../core/selector.ts";
 import type { SpiffeId, TrustDomain } from "../../core/spiffe-id.ts";
+import type { TrustBundle } from "../../core/trust-bundle.ts";
 
 /** What a proven node is. */
 export interface NodeIdentity {
@@ -28,8 +29,10 @@ export interface VerifierContext {
    * Called once the rest of the request is known to be good.
    */
   redeemToken(token: string): Promise<void>;
-  /** Address of the agent's connection. */
+  /** Address of the agent's connection: `host:port`, or the path of a Unix socket. */
   readonly peerAddress: string;
+  /** The trust domain's bundle as it stands. */
+  ownBundle(): Pick<TrustBundle, "x509Authorities">;
 }
 
 /** The server's half. */
