@@ -3,15 +3,10 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as jose from "jose";
 import { SpireError } from "./errors.ts";
-import {
-  createTokenId,
-  decodeJwtSvid,
-  type FindTokenAuthority,
-  signJwtSvid,
-  verifyJwtSvid,
-} from "./jwt-svid.ts";
+import { createTokenId, decodeJwtSvid, signJwtSvid, verifyJwtSvid } from "./jwt-svid.ts";
 import { exportPublicKeyInfo, generateKey, type KeyType, keyTypes, type LocalKey } from "./keys.ts";
 import { parseSpiffeId, parseTrustDomain, type TrustDomain } from "./spiffe-id.ts";
+import type { FindTokenAuthority } from "./token-claims.ts";
 import { parseSpiffeBundle, type TokenAuthority, type TrustBundle } from "./trust-bundle.ts";
 
 const readGolden = (name: string) =>

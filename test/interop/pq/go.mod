@@ -1,0 +1,3 @@
+module spire/test/interop/pq
+
+go 1.25
