@@ -6,6 +6,10 @@ import { basename, dirname, join } from "node:path";
 
 const unfinishedEnd = ".tmp";
 
+/** A new name, in the folder of `path`, for what is to become that file. */
+export const unfinishedName = (path: string): string =>
+  join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}${unfinishedEnd}`);
+
 /** Whether a file called `name` is what a writer of the file `target`, in the same folder, works on or has left. */
 export const isUnfinished = (name: string, target: string): boolean =>
   name.startsWith(`.${basename(target)}.`) && name.endsWith(unfinishedEnd);
@@ -28,10 +32,7 @@ export function removeUnfinished(path: string): void {
  * byte. It is durable when this resolves. @throws the system's error; then the old file stands.
  */
 export async function replaceFile(path: string, text: string, mode = 0o600): Promise<void> {
-  const temporary = join(
-    dirname(path),
-    `.${basename(path)}.${randomBytes(6).toString("hex")}${unfinishedEnd}`,
-  );
+  const temporary = unfinishedName(path);
   try {
     await writeSynced(temporary, text, mode);
     await rename(temporary, path);
@@ -42,7 +43,8 @@ export async function replaceFile(path: string, text: string, mode = 0o600): Pro
   await syncFolder(dirname(path));
 }
 
-async function writeSynced(path: string, text: string, mode: number): Promise<void> {
+/** Makes a file that must not be there. It is on disk when this resolves; its name is not yet. */
+export async function writeSynced(path: string, text: string, mode: number): Promise<void> {
   const file = await open(path, "wx", mode);
   try {
     // The umask has a say in what open() grants.
@@ -54,7 +56,8 @@ async function writeSynced(path: string, text: string, mode: number): Promise<vo
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
+/** Makes the names in a folder durable. */
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r");
   try {
     await folder.sync();

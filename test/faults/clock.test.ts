@@ -7,6 +7,7 @@ import {
   SpiffeWorkloadAPIService,
   type X509SVIDResponse,
 } from "../../src/rpc/gen/spiffe/workload/workloadapi.ts";
+import { program, type Running } from "../dev/program.ts";
 import { failureOf } from "../server/failure.ts";
 import { createFakeClock, type FakeClock } from "./fake-clock.ts";
 import { expectSigning, verifyBy } from "./soundness.ts";
@@ -150,6 +151,89 @@ describe("a server and an agent of their own", () => {
       await expectSigning(local, clock.now());
       await stop(again.agent);
       await stop(server);
+    },
+    { timeout },
+  );
+});
+
+describe("a server that was down", () => {
+  const socket = () => world.path("api.sock");
+  const start = () =>
+    world.run([...program, "server", "run", "-config", world.path("server.conf")], clock.env);
+  const started = async (server: Running) => {
+    const line = await server.out.next((text) => /Starting Server APIs" address="127/.test(text));
+    return Number(/127\.0\.0\.1:(\d+)/.exec(line)?.[1]);
+  };
+
+  /** Agents' SVIDs last for most of the authority's day, the server's own for an hour. */
+  const configure = (port: number) =>
+    Bun.write(
+      world.path("server.conf"),
+      `server {
+        trust_domain = "example.org" data_dir = "${world.path("data")}" socket_path = "${socket()}"
+        bind_address = "127.0.0.1" bind_port = ${port} agent_ttl = "20h"
+      }
+      plugins {
+        DataStore "sql" { plugin_data {
+          database_type = "sqlite3" connection_string = "${world.path("data/db.sqlite3")}"
+        } }
+        KeyManager "disk" { plugin_data { keys_path = "${world.path("data/keys.json")}" } }
+        NodeAttestor "join_token" { plugin_data {} }
+      }`,
+    );
+
+  async function startAgent(name: string, port: number) {
+    const shown = world.spire("server", "bundle", "show", "-socketPath", socket());
+    await Bun.write(world.path("bundle.pem"), await shown.out.all());
+    const local = world.dial(socket());
+    const token = await createToken(local);
+    await grant(local, agentPathOf(token), "/web");
+    const dataDir = world.path(name);
+    const bundle = world.path("bundle.pem");
+    return world.agent({ port, bundle, dataDir, token, env: clock.env });
+  }
+
+  test(
+    "for longer than its certificate lasts starts again by itself, and its agent goes on with it",
+    async () => {
+      await configure(0);
+      const first = start();
+      const port = await started(first);
+      await configure(port);
+      const agent = await startAgent("agent", port);
+      expect(isValid(await firstUpdate(world, agent))).toBe(true);
+      const stream = openStream(world.dial(agent.socket));
+      await stop(first);
+
+      clock.putForward(9 * hour);
+      const again = start();
+      expect(await started(again)).toBe(port);
+      await stream.until(isValid);
+      await expectSigning(world.dial(socket()), clock.now());
+      await stop(agent);
+      await stop(again);
+    },
+    { timeout },
+  );
+
+  test(
+    "for longer than its authorities last starts again by itself, and serves agents that attest anew",
+    async () => {
+      await configure(0);
+      const first = start();
+      await started(first);
+      await stop(first);
+
+      clock.putForward(72 * hour);
+      const again = start();
+      const port = await started(again);
+      const health = world.spire("server", "healthcheck", "-socketPath", socket());
+      expect(await health.ended).toBe(0);
+      const agent = await startAgent("agent", port);
+      expect(isValid(await firstUpdate(world, agent))).toBe(true);
+      await expectSigning(world.dial(socket()), clock.now());
+      await stop(agent);
+      await stop(again);
     },
     { timeout },
   );

@@ -149,6 +149,17 @@ describe("a server", () => {
       reason: /datastore .*datastore\.sqlite3: database disk image is malformed; restore it from a backup/,
     },
     {
+      what: "changed in one byte",
+      file: database,
+      done: (path) => {
+        const bytes = readFileSync(path);
+        const at = bytes.indexOf('"x509_authorities"') + 40;
+        bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+        writeFileSync(path, bytes);
+      },
+      reason: /datastore .*datastore\.sqlite3 is not as the server left it.* "spire server restore FILE"/,
+    },
+    {
       what: "a directory",
       file: database,
       done: replaceByFolder,

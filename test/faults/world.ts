@@ -125,7 +125,7 @@ const unforeseen =
   /unhandled|unforeseen|uncaught|panic|segmentation fault|\b(Type|Reference|Range|Syntax)Error\b/i;
 
 async function portOf(out: Lines): Promise<number> {
-  const line = await out.next((text) => text.includes("Starting Server APIs"));
+  const line = await out.next((text) => /Starting Server APIs" address="127/.test(text));
   return Number(/127\.0\.0\.1:(\d+)/.exec(line)?.[1]);
 }
 

@@ -55,7 +55,7 @@ test("a server and an agent start, serve a workload, and end gracefully when the
     ...["server", "run", "-trustDomain", "example.org", "-dataDir", "server-data", ...socket],
     ...["-bindAddress", "127.0.0.1", "-serverPort", "0"],
   );
-  const log = await untilPrinted(server, "Starting Server APIs");
+  const log = await untilPrinted(server, 'Starting Server APIs" address="127');
   const port = /127\.0\.0\.1:(\d+)/.exec(log)?.[1] ?? "";
   expect(await run("server", "healthcheck", ...socket)).toMatchObject({
     code: 0,
