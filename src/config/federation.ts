@@ -7,42 +7,28 @@ import {
 } from "../core/federation.ts";
 import { quote } from "../core/go-text.ts";
 import { parseSpiffeId, parseTrustDomainOrId, type TrustDomain } from "../core/spiffe-id.ts";
+import { readBundleEndpoint } from "./bundle-endpoint.ts";
 import type { Checks } from "./checks.ts";
 import type { Origin } from "./origin.ts";
 import type { FederationConfig } from "./server-config.ts";
 import type { RawServerFile } from "./server-schema.ts";
 
 type RawFederation = NonNullable<NonNullable<RawServerFile["server"]>["federation"]>;
-type RawEndpoint = NonNullable<RawFederation["bundle_endpoint"]>;
 type RawRelationship = NonNullable<RawFederation["federates_with"]>[string];
 
-/** @throws SpireError for the first thing that doesn't hold. */
+/** @returns what holds, and sentences with their places. @throws SpireError for the first thing that doesn't hold. */
 export function readFederation(
   federation: RawFederation,
   own: TrustDomain,
   origin: Origin,
   checks: Checks,
-): FederationConfig {
-  const { bundle_endpoint: endpoint, federates_with: relationships = {} } = federation;
-  return {
-    ...(endpoint && { bundleEndpoint: readEndpoint(endpoint, checks) }),
-    federatesWith: Object.entries(relationships).map(([trustDomain, relationship]) =>
-      readRelationship(trustDomain, relationship, own, origin),
-    ),
-  };
-}
-
-const endpointPath = "server.federation.bundle_endpoint";
-
-function readEndpoint({ address = "0.0.0.0", port, refresh_hint: hint }: RawEndpoint, checks: Checks) {
-  checks.required(port === undefined ? undefined : String(port), `${endpointPath}.port`);
-  const failure = `could not parse refresh_hint ${quote(hint ?? "")}`;
-  const refreshHintSeconds = checks.seconds(hint, `${endpointPath}.refresh_hint`, failure);
-  return {
-    address,
-    port: checks.port(port ?? 0, `${endpointPath}.port`, 0),
-    ...(refreshHintSeconds !== undefined && { refreshHintSeconds }),
-  };
+): { readonly config: FederationConfig; readonly warnings: readonly string[] } {
+  const { bundle_endpoint: raw, federates_with: relationships = {} } = federation;
+  const { endpoint, warnings = [] } = raw ? readBundleEndpoint(raw, origin, checks) : {};
+  const federatesWith = Object.entries(relationships).map(([trustDomain, relationship]) =>
+    readRelationship(trustDomain, relationship, own, origin),
+  );
+  return { config: { ...(endpoint && { bundleEndpoint: endpoint }), federatesWith }, warnings };
 }
 
 function readRelationship(

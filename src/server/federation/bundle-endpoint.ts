@@ -1,14 +1,15 @@
-/** The bundle endpoint: this trust domain's bundle over HTTPS with the server's SVID (profile https_spiffe). */
+/** The bundle endpoint: this trust domain's bundle over HTTPS (SPIFFE Federation, section 5). */
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
-import { createServer as createTlsServer, type SecureContextOptions, type Server } from "node:tls";
+import { createServer as createTcpServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer, type TlsOptions, type Server as TlsServer } from "node:tls";
 import { Hono } from "hono";
 import type { Clock } from "../../core/clock.ts";
 import { SpireError } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { formatSpiffeBundle, type TrustBundle } from "../../core/trust-bundle.ts";
-import { minimumTlsVersion, pemOf } from "../../rpc/tls.ts";
-import type { ServerIdentity } from "../identity.ts";
+import { tlsFloor } from "../../rpc/tls.ts";
+import { acmeProtocol, onceAsked } from "./acme/challenge.ts";
+import type { EndpointCertificate } from "./endpoint-certificate.ts";
 
 export interface BundleEndpointOptions {
   /** IP address or host name to listen on. */
@@ -17,8 +18,11 @@ export interface BundleEndpointOptions {
   readonly port: number;
   /** Seconds between two fetches that clients are told to keep. */
   readonly refreshHintSeconds: number;
-  readonly identity: Pick<ServerIdentity, "current" | "onChange">;
+  /** Started and stopped with the endpoint. */
+  readonly certificate: EndpointCertificate;
   readonly bundle: () => TrustBundle;
+  /** Refuses key exchanges that don't withstand quantum computers. */
+  readonly requirePqKem?: boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -37,46 +41,87 @@ const connectionMs = 60_000;
  * @throws SpireError UNAVAILABLE when the address can't be listened at.
  */
 export async function listenBundleEndpoint(options: BundleEndpointOptions): Promise<BundleEndpoint> {
-  const { identity, clock, log } = options;
+  const { certificate, clock, log } = options;
   const routes = createRoutes(options);
   const http = createHttpServer((request, response) => void answer(routes, request, response, log));
-  const context = (): SecureContextOptions => ({
-    ...pemOf(identity.current()),
-    minVersion: minimumTlsVersion,
-  });
-  // The runtime's HTTPS server can't change its certificate, a TLS server can; HTTP is spoken on its connections.
-  const tls = createTlsServer({ ...context(), ALPNProtocols: ["http/1.1"] }, (socket) =>
-    http.emit("connection", socket),
-  );
+  const tls = createTlsServers(options, (socket) => void http.emit("connection", socket));
   const sockets = new Set<Socket>();
-  tls.on("connection", (socket: Socket) => {
+  const listener = createTcpServer((socket) => {
     sockets.add(socket);
     const cancelTimer = clock.after(connectionMs, () => socket.destroy());
     socket.once("close", () => {
       cancelTimer();
       sockets.delete(socket);
     });
+    socket.on("error", (error) => log.debug("Bundle endpoint connection failed", { error }));
+    tls.accept(socket);
   });
-  tls.on("tlsClientError", (error) => log.debug("Bundle endpoint connection failed", { error }));
-  const stopFollowing = identity.onChange(() => tls.setSecureContext(context()));
 
   let address: string;
   try {
-    address = await listen(tls, options);
+    address = await listen(listener, options);
   } catch (error) {
-    stopFollowing();
+    tls.close();
     throw error;
   }
-  tls.on("error", (error) => log.error("Bundle endpoint failed", { error }));
+  listener.on("error", (error) => log.error("Bundle endpoint failed", { error }));
   log.info("Serving bundle endpoint", { addr: address, refresh_hint: `${options.refreshHintSeconds}s` });
+  certificate.start();
   return {
     address,
     async close() {
-      stopFollowing();
-      const closed = new Promise((resolve) => tls.close(resolve));
+      await certificate.stop();
+      tls.close();
+      const closed = new Promise((resolve) => listener.close(resolve));
       for (const socket of sockets) socket.destroy();
       await closed;
     },
+  };
+}
+
+interface TlsServers {
+  /** Goes on with a connection that was accepted, or ends it when there is nothing to show yet. */
+  accept(socket: Socket): void;
+  close(): void;
+}
+
+/**
+ * The runtime's HTTPS server can't change its certificate, a TLS server can; HTTP is spoken on its connections. Nor can
+ * it choose a certificate by what the client asks for, so who validates the domain name gets a server of its own.
+ */
+function createTlsServers(options: BundleEndpointOptions, serve: (socket: Socket) => void): TlsServers {
+  const { certificate, requirePqKem = false, log } = options;
+  const { challenge } = certificate;
+  const floor = tlsFloor(requirePqKem);
+  let main: TlsServer | undefined;
+  const create = (context: TlsOptions, onConnection: (socket: Socket) => void): TlsServer =>
+    createTlsServer(context, onConnection).on("tlsClientError", (error) =>
+      log.debug("Bundle endpoint connection failed", { error }),
+    );
+  const follow = () => {
+    const pair = certificate.current();
+    if (!pair) return;
+    if (main) main.setSecureContext({ ...pair, ...floor });
+    else main = create({ ...pair, ...floor, ALPNProtocols: ["http/1.1"] }, serve);
+  };
+  follow();
+  const stopFollowing = certificate.onChange(follow);
+  const goOn = (server: TlsServer | undefined, socket: Socket) => {
+    if (server) server.emit("connection", socket);
+    else socket.destroy();
+  };
+  const validate = (socket: Socket) => {
+    const pair = challenge?.();
+    // What the ACME service can do is not ours to say; and its handshake is all that counts (RFC 8737, section 3).
+    const context = pair && { ...pair, ...tlsFloor(false), ALPNProtocols: [acmeProtocol] };
+    goOn(context && create(context, (validator) => validator.end()), socket);
+  };
+  return {
+    accept(socket) {
+      if (!challenge) return goOn(main, socket);
+      onceAsked(socket, (isValidation) => (isValidation ? validate(socket) : goOn(main, socket)));
+    },
+    close: stopFollowing,
   };
 }
 

@@ -57,6 +57,26 @@ const fetch = (profile: EndpointProfile, overrides: Partial<BundleFetch> = {}): 
     ...overrides,
   });
 
+describe("where post-quantum key exchange is required", () => {
+  const serveBy = async (ecdhCurve: string) => {
+    server.close();
+    server = await serveScripted(endpoint, (socket) => void socket.write(answer()), { ecdhCurve });
+  };
+
+  test("an endpoint that has it is asked", async () => {
+    await serveBy("X25519MLKEM768");
+    expect((await fetch(spiffe, { requirePqKem: true })).refreshHint).toBe(60);
+  });
+
+  test("one that hasn't is not, unless it is known by the web's certificates, as in SPIRE", async () => {
+    await serveBy("X25519");
+    expect((await failureOf(fetch(spiffe, { requirePqKem: true }))).code).toBe("UNAVAILABLE");
+    expect(server.requests).toEqual([]);
+    expect((await fetch({ type: "https_web" }, { requirePqKem: true })).refreshHint).toBe(60);
+    expect((await fetch(spiffe)).refreshHint).toBe(60);
+  });
+});
+
 describe.each<[string, EndpointProfile]>([
   ["https_spiffe", spiffe],
   ["https_web", { type: "https_web" }],

@@ -7,7 +7,7 @@ import { type FederationRelationship, requireBundleEndpointUrl } from "../../cor
 import type { SpiffeId } from "../../core/spiffe-id.ts";
 import { parseSpiffeBundle, type TrustBundle } from "../../core/trust-bundle.ts";
 import { verifySvidChain } from "../../core/x509/verify.ts";
-import { minimumTlsVersion, type PeerBundle, peerChain } from "../../rpc/tls.ts";
+import { type PeerBundle, peerChain, tlsFloor } from "../../rpc/tls.ts";
 import { type HttpAnswer, httpGet } from "./http-get.ts";
 
 export interface BundleFetch {
@@ -19,6 +19,8 @@ export interface BundleFetch {
   readonly signal: AbortSignal;
   /** PEM certificates that vouch for https_web endpoints; those of the system and of the runtime unless said. */
   readonly webRoots?: readonly string[];
+  /** Talks to https_spiffe endpoints by a key exchange that withstands quantum computers, or not at all. */
+  readonly requirePqKem?: boolean;
 }
 
 const fetchMs = 30_000;
@@ -72,7 +74,7 @@ function endpointOf(
 
 async function get(url: URL, endpoint: SpiffeEndpoint | undefined, fetch: BundleFetch): Promise<HttpAnswer> {
   const { clock, signal } = fetch;
-  const socket = open(url, endpoint, fetch.webRoots);
+  const socket = open(url, endpoint, fetch);
   const ended = Promise.withResolvers<never>();
   const end = (error: SpireError) => {
     ended.reject(error);
@@ -114,7 +116,7 @@ async function exchange(
 function open(
   url: URL,
   endpoint: SpiffeEndpoint | undefined,
-  webRoots: readonly string[] | undefined,
+  { webRoots, requirePqKem = false }: BundleFetch,
 ): TLSSocket {
   const host = url.hostname.replace(/^\[|\]$/g, "");
   return connect({
@@ -122,7 +124,7 @@ function open(
     port: url.port === "" ? 443 : Number(url.port),
     ...(isIP(host) === 0 && { servername: host }),
     ALPNProtocols: ["http/1.1"],
-    minVersion: minimumTlsVersion,
+    ...tlsFloor(requirePqKem && endpoint !== undefined),
     ...(endpoint
       ? // The verdict is ours: see verifyEndpoint.
         { rejectUnauthorized: false }

@@ -3,6 +3,7 @@ import type { Clock } from "../../core/clock.ts";
 import { invalidArgument, SpireError } from "../../core/errors.ts";
 import { equalRelationships, type FederationRelationship } from "../../core/federation.ts";
 import type { Logger } from "../../core/log.ts";
+import { type Metrics, measured, nullMetrics } from "../../core/metrics.ts";
 import { type TrustDomain, trustDomainOf } from "../../core/spiffe-id.ts";
 import { type Backoff, startTask, type Task } from "../../core/tasks.ts";
 import { equalBundles, type TrustBundle } from "../../core/trust-bundle.ts";
@@ -44,6 +45,10 @@ export interface BundleRefreshOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly webRoots?: BundleFetch["webRoots"];
+  /** See `BundleFetch`. */
+  readonly requirePqKem?: boolean;
+  /** Undefined = nothing is measured. */
+  readonly metrics?: Metrics;
 }
 
 interface Poller {
@@ -53,7 +58,7 @@ interface Poller {
 
 /** Begins to poll. @throws SpireError INVALID_ARGUMENT for a configured relationship with the own trust domain. */
 export function startBundleRefresh(options: BundleRefreshOptions): BundleRefresh {
-  const { registry, relationships, clock, log } = options;
+  const { registry, relationships, clock, log, metrics = nullMetrics } = options;
   const configured = new Map(options.configured.map((item) => [item.trustDomain, item]));
   if (configured.has(registry.trustDomain)) {
     throw invalidArgument(`federation with the server's own trust domain "${registry.trustDomain}"`);
@@ -61,7 +66,13 @@ export function startBundleRefresh(options: BundleRefreshOptions): BundleRefresh
   const pollers = new Map<TrustDomain, Poller>();
   const stopping = new AbortController();
 
-  async function fetchAndStore(relationship: FederationRelationship, signal: AbortSignal): Promise<boolean> {
+  function fetchAndStore(relationship: FederationRelationship, signal: AbortSignal): Promise<boolean> {
+    const name = ["bundle_manager", "fetch", "federated_bundle"];
+    const about = { trust_domain_id: relationship.trustDomain };
+    return measured(metrics, name, () => refreshOnce(relationship, signal), about);
+  }
+
+  async function refreshOnce(relationship: FederationRelationship, signal: AbortSignal): Promise<boolean> {
     const { trustDomain, profile } = relationship;
     const endpointDomain =
       profile.type === "https_spiffe" ? trustDomainOf(profile.endpointSpiffeId) : trustDomain;
@@ -71,12 +82,17 @@ export function startBundleRefresh(options: BundleRefreshOptions): BundleRefresh
       clock,
       signal,
       ...(options.webRoots && { webRoots: options.webRoots }),
+      requirePqKem: options.requirePqKem ?? false,
     });
     let replaced = false;
     await registry.mutateBundle(trustDomain, (current) => {
       replaced = !current || !equalBundles(current, fetched);
       return current && !replaced ? current : fetched;
     });
+    if (replaced) {
+      const name = ["bundle_manager", "update", "federated_bundle"];
+      metrics.counter(name, 1, { trust_domain_id: trustDomain });
+    }
     return replaced;
   }
 
@@ -84,13 +100,18 @@ export function startBundleRefresh(options: BundleRefreshOptions): BundleRefresh
     const { trustDomain } = relationship;
     const about = { trust_domain: trustDomain };
     const run = async (signal: AbortSignal): Promise<number> => {
+      log.debug("Polling for bundle update", about);
       try {
         if (await fetchAndStore(relationship, signal)) log.info("Bundle refreshed", about);
       } catch (error) {
         // Not before the next poll: an endpoint in trouble is not helped by haste (section 6.2).
         if (!signal.aborted) log.error("Error updating bundle", { ...about, error: SpireError.from(error) });
       }
-      return pollInterval(registry.bundles.get(trustDomain));
+      const waitMs = pollInterval(registry.bundles.get(trustDomain));
+      if (!signal.aborted) {
+        log.debug("Scheduling next bundle refresh", { ...about, at: new Date(clock.now() + waitMs) });
+      }
+      return waitMs;
     };
     return { relationship, task: startTask({ name: "Bundle refresh", clock, log, backoff, run }) };
   }
@@ -103,9 +124,21 @@ export function startBundleRefresh(options: BundleRefreshOptions): BundleRefresh
       if (now && equalRelationships(now, relationship)) continue;
       pollers.delete(trustDomain);
       await task.stop();
+      log.info("No longer polling for updates", { trust_domain: trustDomain });
+      if (now) {
+        log.info("Updated configuration for managed trust domain", {
+          entry: trustDomain,
+          ...endpointOf(now),
+        });
+        pollers.set(trustDomain, startPoller(now));
+      } else {
+        log.info("Trust domain no longer managed", { entry: trustDomain });
+      }
     }
     for (const [trustDomain, relationship] of wanted) {
-      if (!pollers.has(trustDomain)) pollers.set(trustDomain, startPoller(relationship));
+      if (pollers.has(trustDomain)) continue;
+      log.info("Trust domain is now managed", { trust_domain: trustDomain, ...endpointOf(relationship) });
+      pollers.set(trustDomain, startPoller(relationship));
     }
     return reloadMs;
   }
@@ -121,6 +154,7 @@ export function startBundleRefresh(options: BundleRefreshOptions): BundleRefresh
       return true;
     },
     async stop() {
+      log.info("Shutting down");
       stopListening();
       stopping.abort();
       await reloading.stop();
@@ -128,3 +162,8 @@ export function startBundleRefresh(options: BundleRefreshOptions): BundleRefresh
     },
   };
 }
+
+const endpointOf = ({ bundleEndpointUrl, profile }: FederationRelationship) => ({
+  bundle_endpoint_url: bundleEndpointUrl,
+  bundle_endpoint_profile: profile.type,
+});
