@@ -5,19 +5,25 @@
 //	peer watch                one line per update of the X.509 context, until it is killed
 //	peer serve CLIENT_ID      an mTLS server on a free port; prints its address, then the ID of each client
 //	peer dial ADDRESS ID      connects by mTLS to a server of that ID; prints the answer
+//	peer traffic ADDRESS ID   the same again and again until it is killed, each time with a new handshake; prints
+//	                          the totals every second
 package main
 
 import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -55,14 +61,15 @@ func run(ctx context.Context, args []string) error {
 		arguments int
 		run       func(context.Context, []string) error
 	}{
-		"x509":  {0, printX509},
-		"jwt":   {1, printJWT},
-		"watch": {0, watch},
-		"serve": {1, serve},
-		"dial":  {2, dial},
+		"x509":    {0, printX509},
+		"jwt":     {1, printJWT},
+		"watch":   {0, watch},
+		"serve":   {1, serve},
+		"dial":    {2, dial},
+		"traffic": {2, traffic},
 	}
 	if len(args) == 0 {
-		return errors.New("usage: peer x509|jwt|watch|serve|dial")
+		return errors.New("usage: peer x509|jwt|watch|serve|dial|traffic")
 	}
 	command, known := commands[args[0]]
 	if !known || len(args)-1 != command.arguments {
@@ -227,17 +234,72 @@ func dial(ctx context.Context, args []string) error {
 		return err
 	}
 	defer source.Close()
-	connection, err := tls.Dial("tcp", args[0], tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeID(server)))
-	if err != nil {
-		return err
-	}
-	defer connection.Close()
-	if _, err := io.WriteString(connection, "hello\n"); err != nil {
-		return err
-	}
-	text, err := bufio.NewReader(connection).ReadString('\n')
+	config := tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeID(server))
+	text, _, err := ask(args[0], config)
 	if err != nil {
 		return err
 	}
 	return printLine(text)
+}
+
+// ask opens a connection, sends a line and returns the answer, with the certificate that the server showed.
+func ask(address string, config *tls.Config) (string, *x509.Certificate, error) {
+	connection, err := tls.Dial("tcp", address, config)
+	if err != nil {
+		return "", nil, err
+	}
+	defer connection.Close()
+	if _, err := io.WriteString(connection, "hello\n"); err != nil {
+		return "", nil, err
+	}
+	text, err := bufio.NewReader(connection).ReadString('\n')
+	return text, connection.ConnectionState().PeerCertificates[0], err
+}
+
+type totals struct {
+	Handshakes int      `json:"handshakes"`
+	Failures   []string `json:"failures"`
+	// Authority key identifiers of all certificates that the server showed, in the order of their coming.
+	Authorities []string `json:"authorities"`
+	// Certificates that the server showed.
+	SVIDs int `json:"svids"`
+}
+
+func traffic(ctx context.Context, args []string) error {
+	server, err := spiffeid.FromString(args[1])
+	if err != nil {
+		return err
+	}
+	source, err := workloadapi.NewX509Source(ctx)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	config := tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeID(server))
+	sum := totals{Failures: []string{}, Authorities: []string{}}
+	serial := ""
+	pause := time.NewTicker(20 * time.Millisecond)
+	report := time.NewTicker(time.Second)
+	for {
+		select {
+		case <-report.C:
+			if err := printLine(sum); err != nil {
+				return err
+			}
+		case <-pause.C:
+			_, certificate, err := ask(args[0], config)
+			if err != nil {
+				sum.Failures = append(sum.Failures, fmt.Sprintf("%s: %s", time.Now().UTC().Format(time.RFC3339), err))
+				continue
+			}
+			sum.Handshakes++
+			if shown := certificate.SerialNumber.String(); shown != serial {
+				serial = shown
+				sum.SVIDs++
+			}
+			if id := hex.EncodeToString(certificate.AuthorityKeyId); !slices.Contains(sum.Authorities, id) {
+				sum.Authorities = append(sum.Authorities, id)
+			}
+		}
+	}
 }
