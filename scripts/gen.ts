@@ -12,7 +12,7 @@ const generated = "src/rpc/gen";
 const page = "docs/configuration.md";
 
 /** The folders of proto/ that code is generated for; the others are there for the tests of the wire format. */
-const inputs = ["proto/spire/api", "proto/spiffe", "proto/grpc"];
+const inputs = ["proto/spire/api", "proto/spire/server", "proto/spiffe", "proto/grpc"];
 const paths = inputs.flatMap((input) => ["--path", input]);
 
 /** Writes everything that belongs below src/rpc/gen to the same place below `target`. */

@@ -33,6 +33,11 @@ const needs = {
       answer("python3", "-c", "import sys, ensurepip, venv; print(sys.version_info >= (3, 9))") === "True\n",
     get: "install Python 3.9 or later with venv; apt-get install python3-venv",
   },
+  haproxy: {
+    found: () => onPath("haproxy") || existsSync("/usr/sbin/haproxy"),
+    get: "on Debian: apt-get install haproxy",
+  },
+  systemd: { found: () => onPath("systemd-analyze"), get: "on Debian: apt-get install systemd" },
   openssl: { found: () => onPath("openssl"), get: "apt-get install openssl" },
   node: { found: () => onPath("node"), get: "install Node.js 20 or later" },
   qemu: {
@@ -56,6 +61,7 @@ const needs = {
       answer("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "echo", "in") === "in\n",
     get: "run as root, or where users may make namespaces, with util-linux",
   },
+  shells: { found: () => onPath("bash", "zsh", "fish"), get: "apt-get install bash zsh fish" },
   utilLinux: {
     found: () => onPath("prlimit", "setpriv"),
     get: "on Debian: apt-get install util-linux",
@@ -82,7 +88,14 @@ export const suites: readonly Suite[] = [
     binary: false,
   },
   { name: "fuzz-hcl", files: ["test/fuzz/hcl/hcl.test.ts"], needs: ["go"], binary: false },
+  {
+    name: "fuzz-agent-path",
+    files: ["test/fuzz/agent-path/agent-path.test.ts"],
+    needs: ["go"],
+    binary: false,
+  },
   { name: "interop-go", files: ["test/interop/go.test.ts"], needs: ["linux", "go"], binary: true },
+  { name: "interop-pq", files: ["test/interop/pq.test.ts"], needs: ["linux", "go"], binary: false },
   {
     name: "interop-python",
     files: ["test/interop/python.test.ts"],
@@ -98,8 +111,25 @@ export const suites: readonly Suite[] = [
   { name: "interop-node", files: ["test/interop/node.test.ts"], needs: ["linux", "node"], binary: true },
   {
     name: "interop-openssl",
-    files: ["test/interop/openssl.test.ts"],
+    files: [
+      "test/interop/openssl.test.ts",
+      "test/interop/openssl-upstream.test.ts",
+      "test/documentation/upstream-authorities.test.ts",
+    ],
     needs: ["linux", "openssl"],
+    binary: true,
+  },
+  {
+    name: "interop-haproxy",
+    files: ["test/interop/haproxy.test.ts"],
+    needs: ["linux", "haproxy"],
+    binary: false,
+  },
+  { name: "interop-acme", files: ["test/interop/acme.test.ts"], needs: ["go"], binary: false },
+  {
+    name: "completion",
+    files: ["test/completion/completion.test.ts"],
+    needs: ["linux", "shells"],
     binary: true,
   },
   { name: "interop-jose", files: ["test/interop/jose.test.ts"], needs: ["linux"], binary: true },
@@ -117,7 +147,11 @@ export const suites: readonly Suite[] = [
   },
   {
     name: "faults-kill",
-    files: ["test/faults/crash-points.test.ts"],
+    files: [
+      "test/faults/crash-points.test.ts",
+      "test/faults/restore-crash.test.ts",
+      "test/faults/rotate.test.ts",
+    ],
     needs: ["linux", "strace"],
     binary: true,
   },
@@ -138,6 +172,13 @@ export const suites: readonly Suite[] = [
     files: ["test/faults/*.test.ts"],
     needs: ["linux", "utilLinux"],
     binary: true,
+  },
+  { name: "soak-rotation", files: ["test/soak/rotation.test.ts"], needs: ["linux", "go"], binary: true },
+  {
+    name: "systemd",
+    files: ["test/process/systemd-units.test.ts"],
+    needs: ["linux", "systemd"],
+    binary: false,
   },
   { name: "integration", files: ["test/**/*.test.ts"], needs: [], binary: true },
 ];

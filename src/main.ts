@@ -3,10 +3,29 @@ import { version } from "../package.json";
 import type { Group } from "./cli/command.ts";
 import { type Programs, runProcess } from "./cli/process.ts";
 
+const completion: Group = {
+  summary: "Completion of commands for shells",
+  commands: {
+    bash: {
+      summary: "Prints the completion of commands for bash",
+      load: async () => (await import("./cli/completion.ts")).completionCommand("bash", () => spire),
+    },
+    zsh: {
+      summary: "Prints the completion of commands for zsh",
+      load: async () => (await import("./cli/completion.ts")).completionCommand("zsh", () => spire),
+    },
+    fish: {
+      summary: "Prints the completion of commands for fish",
+      load: async () => (await import("./cli/completion.ts")).completionCommand("fish", () => spire),
+    },
+  },
+};
+
 const server: Group = {
   summary: "The SPIFFE server",
   isProgram: true,
   commands: {
+    completion,
     run: {
       summary: "Runs the server",
       load: async () => {
@@ -20,6 +39,36 @@ const server: Group = {
     validate: {
       summary: "Validates a SPIRE server configuration file",
       load: async () => (await import("./cli/run-server.ts")).validateServer,
+    },
+    backup: {
+      summary: "Writes the registry to a file",
+      load: async () => {
+        const [{ backupCommand }, { runBackup }] = await Promise.all([
+          import("./cli/backup.ts"),
+          import("./modes/backup/commands.ts"),
+        ]);
+        return backupCommand(runBackup);
+      },
+    },
+    restore: {
+      summary: "Puts a backup in the place of the registry",
+      load: async () => {
+        const [{ restoreCommand }, { runRestore }] = await Promise.all([
+          import("./cli/restore.ts"),
+          import("./modes/backup/commands.ts"),
+        ]);
+        return restoreCommand(runRestore);
+      },
+    },
+    import: {
+      summary: "Takes over the data of a stock SPIRE server",
+      load: async () => {
+        const [{ importCommand }, { runImport }] = await Promise.all([
+          import("./cli/import.ts"),
+          import("./modes/backup/commands.ts"),
+        ]);
+        return importCommand(runImport);
+      },
     },
     healthcheck: {
       summary: "Determines server health status",
@@ -77,6 +126,10 @@ const server: Group = {
           summary: "Evicts expired agents",
           load: async () => (await import("./cli/agent.ts")).agentPurge,
         },
+        activity: {
+          summary: "Lists agents with their versions and when each was last seen",
+          load: async () => (await import("./cli/agent-activity.ts")).agentActivity,
+        },
       },
     },
     bundle: {
@@ -99,6 +152,14 @@ const server: Group = {
           load: async () => (await import("./cli/bundle.ts")).bundleDelete,
         },
         count: { summary: "Counts bundles", load: async () => (await import("./cli/bundle.ts")).bundleCount },
+        history: {
+          summary: "Lists the versions of the server's own trust bundle",
+          load: async () => (await import("./cli/bundle-history.ts")).bundleHistory,
+        },
+        restore: {
+          summary: "Brings back authorities of an earlier version",
+          load: async () => (await import("./cli/bundle-history.ts")).bundleRestore,
+        },
       },
     },
     token: {
@@ -120,6 +181,13 @@ const server: Group = {
       summary: "JWT-SVIDs without an entry",
       commands: {
         mint: { summary: "Mints a JWT-SVID", load: async () => (await import("./cli/jwt.ts")).jwtMint },
+      },
+    },
+    wit: {
+      summary: "WIT-SVIDs without an entry",
+      featureFlag: "wit-svid",
+      commands: {
+        mint: { summary: "Mints a WIT-SVID", load: async () => (await import("./cli/wit.ts")).witMint },
       },
     },
     federation: {
@@ -206,6 +274,31 @@ const server: Group = {
         },
       },
     },
+    rotate: {
+      summary: "Replaces the server's own authorities",
+      commands: {
+        status: {
+          summary: "Shows the rotation under way, or the last one",
+          load: async () => (await import("./cli/rotate.ts")).rotateStatus,
+        },
+        stop: {
+          summary: "Keeps the rotation under way where it is",
+          load: async () => (await import("./cli/rotate.ts")).rotateStop,
+        },
+        resume: {
+          summary: "Goes on with a rotation that was stopped",
+          load: async () => (await import("./cli/rotate.ts")).rotateResume,
+        },
+        undo: {
+          summary: "Goes back to the old authorities",
+          load: async () => (await import("./cli/rotate.ts")).rotateUndo,
+        },
+      },
+      main: {
+        summary: "Replaces the server's own authorities",
+        load: async () => (await import("./cli/rotate.ts")).rotateStart,
+      },
+    },
     upstreamauthority: {
       summary: "The authority above the server",
       commands: {
@@ -252,6 +345,7 @@ const agent: Group = {
   summary: "The SPIFFE agent",
   isProgram: true,
   commands: {
+    completion,
     run: {
       summary: "Runs the agent",
       load: async () => {
@@ -310,6 +404,7 @@ const spire: Group = {
   commands: {
     server,
     agent,
+    completion,
     dev: {
       summary: "Runs server and agent for development, in one process",
       commands: {
@@ -325,6 +420,7 @@ const spire: Group = {
         },
         "exec-tied": {
           summary: "Starts the command of `dev -- command`",
+          isInternal: true,
           load: async () => {
             const [{ devExecTied }, { execTied }] = await Promise.all([
               import("./cli/dev-exec-tied.ts"),

@@ -103,7 +103,7 @@ function refuseForeign(directory: string): void {
   if (!foreign) return;
   throw new SpireError(
     "FAILED_PRECONDITION",
-    `data directory "${foreign.path}" belongs to uid ${foreign.uid} and lies where anybody may have made it`,
+    `data directory "${foreign.path}" belongs to ${foreign.owner} and lies where anybody may have made it`,
   );
 }
 

@@ -9,7 +9,7 @@ import { formatIdMessage, spiffeIdMessage, splitSelector } from "./entry-data.ts
 import { parseFilterTime } from "./filter-time.ts";
 import { boolFlag, durationFlag, listFlag, optionalBoolFlag, stringFlag } from "./flags.ts";
 import { formatGoTime, quote } from "./go-text.ts";
-import { parseMatch, selectorMatches } from "./matching.ts";
+import { matchNames, parseMatch, selectorMatches } from "./matching.ts";
 import { counted, formatJson, print, reply } from "./print.ts";
 
 const filterFlags = {
@@ -19,7 +19,7 @@ const filterFlags = {
   canReattest: optionalBoolFlag("Filter by agents that can re-attest: true or false"),
   expiresBefore: stringFlag('Filter by expiration time (format: "2006-01-02 15:04:05 -0700 -07")'),
   selector: listFlag("A colon-delimited type:value selector. Can be used more than once"),
-  matchSelectorsOn: stringFlag("How selectors match: exact, any, superset or subset", "superset"),
+  matchSelectorsOn: stringFlag("How selectors match: exact, any, superset or subset", "superset", matchNames),
 };
 
 export const agentList = command({

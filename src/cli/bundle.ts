@@ -17,7 +17,7 @@ import { stringFlag } from "./flags.ts";
 import { quote } from "./go-text.ts";
 import { counted, print, reply } from "./print.ts";
 
-const formatFlag = stringFlag("The format of the bundle: pem or spiffe", "pem");
+const formatFlag = stringFlag("The format of the bundle: pem or spiffe", "pem", ["pem", "spiffe"]);
 const idFlag = stringFlag("SPIFFE ID of the trust domain");
 
 export const bundleShow = command({
@@ -130,6 +130,7 @@ export const bundleDelete = command({
     mode: stringFlag(
       "What becomes of entries that federate with it: restrict (refuse), delete (them too) or dissociate",
       "restrict",
+      ["restrict", "delete", "dissociate"],
     ),
   },
   run: async (invocation) => {

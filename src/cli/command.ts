@@ -43,26 +43,38 @@ export interface CommandSpec<F extends Flags> {
   readonly flags: F;
   /** Before the message of an error; `Error: ` unless said. */
   readonly errorPrefix?: string;
+  /** Flags may also follow what is no flag, as in `restore FILE -dryRun`. */
+  readonly flagsAnywhere?: boolean;
   /** SPIRE's agent prints what is wrong with a flag once more after the usage. */
   readonly repeatsFlagError?: boolean;
   /** Resolves to the exit code; nothing = 0. Throws to exit with 1 and the error's message. */
   readonly run: (invocation: Invocation<F>) => Promise<number | undefined>;
 }
 
+/** What is told about a command: by its help, to shells that complete it, and by documentation. */
+export type CommandFacts = Pick<
+  CommandSpec<Flags>,
+  "name" | "summary" | "example" | "flags" | "flagsAnywhere"
+>;
+
 /** A command with its flags' types closed over. */
-export interface Command {
-  readonly name: string;
+export interface Command extends CommandFacts {
   /** `calledAs` is the program's name, for examples. @returns the exit code. Never throws. */
   execute(args: readonly string[], terminal: Terminal, calledAs: string): Promise<number>;
 }
 
 export function command<F extends Flags>(spec: CommandSpec<F>): Command {
   const usage = usageOf(spec.name, spec.flags);
+  const { name, summary, example, flags, flagsAnywhere } = spec;
   return {
-    name: spec.name,
+    name,
+    summary,
+    example,
+    flags,
+    ...(flagsAnywhere !== undefined && { flagsAnywhere }),
     async execute(args, terminal, calledAs) {
       try {
-        const { values, given, rest } = parseFlags(spec.flags, args);
+        const { values, given, rest } = parseFlags(spec.flags, args, spec.flagsAnywhere);
         return (await spec.run({ flags: values, given, rest, terminal })) ?? 0;
       } catch (error) {
         if (error instanceof HelpRequested) {
@@ -90,6 +102,8 @@ function describeError(error: unknown): string {
 /** A command of the tree, loaded when it is run. */
 export interface Leaf {
   readonly summary: string;
+  /** The program itself calls it; nobody is told of it. */
+  readonly isInternal?: boolean;
   readonly load: () => Promise<Command>;
 }
 
@@ -98,6 +112,8 @@ export interface Group {
   readonly summary: string;
   readonly commands: Readonly<Record<string, Leaf | Group>>;
   readonly main?: Leaf;
+  /** It is there only if SPIRE_SERVER_FFLAGS of the environment has this among its words, as in SPIRE. */
+  readonly featureFlag?: string;
   /** A program of its own (`spire server` is `spire-server`): its commands' examples begin with it. */
   readonly isProgram?: boolean;
 }
@@ -107,6 +123,16 @@ export interface Program {
   readonly name: string;
   readonly version: string;
   readonly tree: Group;
+}
+
+/** What a group has in this environment. */
+export function commandsOf({ commands }: Group, { env }: Pick<Terminal, "env">): Group["commands"] {
+  const flags = (env["SPIRE_SERVER_FFLAGS"] ?? "").split(" ");
+  return Object.fromEntries(
+    Object.entries(commands).filter(
+      ([, child]) => !("featureFlag" in child) || flags.includes(child.featureFlag ?? ""),
+    ),
+  );
 }
 
 const helpFlags: readonly string[] = ["-h", "-help", "--help"];
@@ -164,7 +190,8 @@ function cittyGroup(group: Group, context: Context): CommandDef {
     meta: { description: group.summary },
     async run({ rawArgs }) {
       const [word = "", ...rest] = rawArgs;
-      const child = Object.hasOwn(group.commands, word) ? group.commands[word] : undefined;
+      const commands = commandsOf(group, context.terminal);
+      const child = Object.hasOwn(commands, word) ? commands[word] : undefined;
       if (child) {
         const def =
           "load" in child ? cittyLeaf(child, context) : cittyGroup(child, below(context, word, child));
@@ -172,7 +199,7 @@ function cittyGroup(group: Group, context: Context): CommandDef {
       } else if (group.main) {
         await runCommand(cittyLeaf(group.main, context), { rawArgs });
       } else {
-        context.exit(refuse(group, word, context));
+        context.exit(refuse({ ...group, commands }, word, context));
       }
     },
   });

@@ -14,6 +14,7 @@ const notationFlag: Flag<Notation> = {
   kind: "value",
   initial: "yaml",
   shown: "yaml",
+  choices: notations,
   parse(text) {
     const notation = notations.find((known) => known === text);
     if (notation) return notation;
@@ -25,7 +26,7 @@ export const configSchema: Command = command({
   name: "config schema",
   summary: "Prints the JSON Schema of a configuration file",
   example: "config schema -program server > server.schema.json",
-  flags: { program: stringFlag("Whose file: server or agent", "server") },
+  flags: { program: stringFlag("Whose file: server or agent", "server", ["server", "agent"]) },
   run: async ({ flags: { program }, terminal }) => {
     if (program !== "server" && program !== "agent") {
       throw invalidArgument(`no such program: ${quote(program)}; there are server and agent`);

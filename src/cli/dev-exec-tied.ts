@@ -9,6 +9,9 @@ export const devExecTied = (
   ) => { readonly exitCode: number; readonly message: string },
 ): Command => ({
   name: "dev exec-tied",
+  summary: "Starts the command of `dev -- command`",
+  example: "dev exec-tied 1 true",
+  flags: {},
   async execute([parent, ...argv], terminal) {
     const { exitCode, message } = execute(argv, Number(parent));
     terminal.err(`spire dev: ${message}\n`);

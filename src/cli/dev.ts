@@ -57,9 +57,16 @@ const flags = {
   output: outputFlag,
 };
 
+const facts = {
+  name: "dev",
+  summary: "Runs a server and an agent for development",
+  example: "dev -- go test ./...",
+  flags,
+};
+
 /** @param argv arguments after `--`. */
 export const devCommand = (mode: DevMode, version: string): Command => ({
-  name: "dev",
+  ...facts,
   execute(args, terminal, calledAs) {
     const end = args.indexOf("--");
     const [own, beside] = end < 0 ? [args, undefined] : [args.slice(0, end), args.slice(end + 1)];
@@ -68,10 +75,7 @@ export const devCommand = (mode: DevMode, version: string): Command => ({
       return Promise.resolve(0);
     }
     const inner = command({
-      name: "dev",
-      summary: "Runs a server and an agent for development",
-      example: "dev -- go test ./...",
-      flags,
+      ...facts,
       run: async ({ flags: values, rest }) => {
         refuseWords(rest, calledAs);
         if (beside?.length === 0) throw invalidArgument(`"--" must be followed by a command`);

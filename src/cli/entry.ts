@@ -11,7 +11,7 @@ import { asAskedFor, byIds, formatEntry, printDeletions, printResults } from "./
 import { readTextFile } from "./files.ts";
 import { boolFlag, intFlag, listFlag, stringFlag } from "./flags.ts";
 import { quote } from "./go-text.ts";
-import { federationMatches, parseMatch, selectorMatches } from "./matching.ts";
+import { federationMatches, matchNames, parseMatch, selectorMatches } from "./matching.ts";
 import { counted, print, reply } from "./print.ts";
 
 const draftFlags = {
@@ -102,10 +102,11 @@ const filterFlags = {
     "SPIFFE ID of a trust domain that the records federate with. Can be used more than once",
   ),
   downstream: boolFlag("Only downstream entries"),
-  matchSelectorsOn: stringFlag("How selectors match: exact, any, superset or subset", "superset"),
+  matchSelectorsOn: stringFlag("How selectors match: exact, any, superset or subset", "superset", matchNames),
   matchFederatesWithOn: stringFlag(
     "How federated trust domains match: exact, any, superset or subset",
     "superset",
+    matchNames,
   ),
   hint: stringFlag("The hint of the records"),
 };

@@ -16,10 +16,13 @@ const draftFlags = {
   ...serverFlags,
   trustDomain: stringFlag("The trust domain to federate with, such as other.example"),
   bundleEndpointURL: stringFlag("URL of its bundle endpoint; must use https"),
-  bundleEndpointProfile: stringFlag("How the endpoint is authenticated: https_web or https_spiffe"),
+  bundleEndpointProfile: stringFlag("How the endpoint is authenticated: https_web or https_spiffe", "", [
+    "https_web",
+    "https_spiffe",
+  ]),
   endpointSpiffeID: stringFlag("SPIFFE ID of the endpoint; for https_spiffe"),
   trustDomainBundlePath: stringFlag("Path to the trust domain's bundle (optional); - reads standard input"),
-  trustDomainBundleFormat: stringFlag("The format of the bundle: pem or spiffe", "pem"),
+  trustDomainBundleFormat: stringFlag("The format of the bundle: pem or spiffe", "pem", ["pem", "spiffe"]),
   data: stringFlag("Path to a file with relationships in JSON (optional); - reads standard input"),
 };
 

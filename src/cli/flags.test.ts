@@ -43,6 +43,22 @@ describe("flags", () => {
     }
   });
 
+  test("of several words are read with dashes between them as well", () => {
+    const dashed = { keepBans: stringFlag("Bans"), "as-is": boolFlag("As it is") };
+    const { values: read, given } = parseFlags(dashed, ["--keep-bans", "x", "-as-is"]);
+    expect(read).toEqual({ keepBans: "x", "as-is": true });
+    expect([...given]).toEqual(["keepBans", "as-is"]);
+    expect(failure("-parent-bogus", "x").message).toBe("flag provided but not defined: -parent-bogus");
+  });
+
+  test("end at the first other argument, unless they may stand anywhere", () => {
+    const args = ["a", "-node", "b", "-ttl", "5", "--", "-c"];
+    expect(parseFlags(flags, args).rest).toEqual(args);
+    const { values: read, rest } = parseFlags(flags, args, true);
+    expect(read).toMatchObject({ node: true, ttl: 5 });
+    expect(rest).toEqual(["a", "b", "-c"]);
+  });
+
   test("keep an empty value, a value with equals signs, and a value that looks like a flag", () => {
     expect(values("-parentID=").parentID).toBe("");
     expect(values("-parentID=a=b").parentID).toBe("a=b");

@@ -13,6 +13,8 @@ export interface Flag<T> {
   readonly initial: T;
   /** Shown as the default; empty = not shown. */
   readonly shown: string;
+  /** The values that there are, for completion; undefined = others as well. */
+  readonly choices?: readonly string[];
   /** @throws Error whose message says what is wrong with the value. */
   parse(text: string, previous: T): T;
 }
@@ -23,11 +25,12 @@ export type FlagValues<F extends Flags> = { readonly [K in keyof F]: F[K] extend
 
 const parseError = () => new Error("parse error");
 
-export const stringFlag = (usage: string, initial = ""): Flag<string> => ({
+export const stringFlag = (usage: string, initial = "", choices?: readonly string[]): Flag<string> => ({
   usage,
   kind: "string",
   initial,
   shown: initial === "" ? "" : quote(initial),
+  ...(choices && { choices }),
   parse: (text) => text,
 });
 
@@ -52,6 +55,7 @@ export const optionalBoolFlag = (usage: string): Flag<boolean | undefined> => ({
   kind: "value",
   initial: undefined,
   shown: "",
+  choices: ["true", "false"],
   parse: parseBool,
 });
 
@@ -107,6 +111,7 @@ export const outputFlag: Flag<OutputFormat> = {
   kind: "value",
   initial: "pretty",
   shown: "pretty",
+  choices: ["pretty", "json"],
   parse(text) {
     if (text === "pretty" || text === "json") return text;
     throw new Error(`bad formatter flag: unknown format option: ${quote(text)}`);
@@ -133,18 +138,32 @@ export interface ParsedFlags<F extends Flags> {
   readonly rest: readonly string[];
 }
 
-/** @throws FlagError, HelpRequested. */
-export function parseFlags<F extends Flags>(flags: F, args: readonly string[]): ParsedFlags<F> {
+/**
+ * A flag of several words is also known with dashes between them: `--keep-bans` is `-keepBans`.
+ * @param anywhere flags may also follow other arguments. @throws FlagError, HelpRequested.
+ */
+export function parseFlags<F extends Flags>(
+  flags: F,
+  args: readonly string[],
+  anywhere = false,
+): ParsedFlags<F> {
   const values: Record<string, unknown> = {};
   for (const [name, flag] of Object.entries(flags)) values[name] = flag.initial;
   const given = new Set<string>();
+  const rest: string[] = [];
   let next = 0;
   while (next < args.length) {
     const argument = args[next] ?? "";
-    if (argument.length < 2 || !argument.startsWith("-")) break;
+    if (argument.length < 2 || !argument.startsWith("-")) {
+      if (!anywhere) break;
+      rest.push(argument);
+      next += 1;
+      continue;
+    }
     next += 1;
     if (argument === "--") break;
-    const { name, inline } = splitFlag(argument);
+    const { name: written, inline } = splitFlag(argument);
+    const name = Object.hasOwn(flags, written) ? written : withoutDashes(written, flags);
     const flag = flagNamed(flags, name);
     const following = flag.kind === "" ? "true" : args[next];
     if (inline === undefined && following === undefined)
@@ -153,7 +172,13 @@ export function parseFlags<F extends Flags>(flags: F, args: readonly string[]): 
     values[name] = readValue(flag, name, inline ?? following ?? "", values[name]);
     given.add(name);
   }
-  return { values: values as FlagValues<F>, given, rest: args.slice(next) };
+  return { values: values as FlagValues<F>, given, rest: [...rest, ...args.slice(next)] };
+}
+
+/** The flag's name if it is one written with dashes; else what was written. */
+function withoutDashes(written: string, flags: Flags): string {
+  const name = written.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return Object.hasOwn(flags, name) ? name : written;
 }
 
 function splitFlag(argument: string): { name: string; inline: string | undefined } {

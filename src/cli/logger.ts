@@ -38,7 +38,15 @@ export const loggerSet = command({
   example: "logger set -level debug",
   flags: {
     ...serverFlags,
-    level: stringFlag("The new log level: panic, fatal, error, warn, info, debug or trace"),
+    level: stringFlag("The new log level: panic, fatal, error, warn, info, debug or trace", "", [
+      "panic",
+      "fatal",
+      "error",
+      "warn",
+      "info",
+      "debug",
+      "trace",
+    ]),
   },
   run: async (invocation) => {
     const newLevel = parseLevel(invocation.flags.level);

@@ -18,6 +18,9 @@ export const federationMatches = {
   subset: FederatesWithMatch_MatchBehavior.MATCH_SUBSET,
 } as const;
 
+/** The words that both know. */
+export const matchNames: readonly string[] = Object.keys(selectorMatches);
+
 /** The message value of `exact`, `any`, `superset` or `subset`. @throws SpireError INVALID_ARGUMENT. */
 export function parseMatch<T>(text: string, matches: Readonly<Record<string, T>>): T {
   const match = Object.hasOwn(matches, text) ? matches[text] : undefined;

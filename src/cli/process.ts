@@ -1,16 +1,23 @@
 /** The process that a program runs in: its streams, its signals, its end. */
 import { basename } from "node:path";
 import { type Group, type Program, runProgram, type Terminal } from "./command.ts";
+import { untilStopped } from "./stop.ts";
 
 const processTerminal: Terminal = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
   readInput: () => Bun.stdin.text(),
-  // Later ones are taken, too: many a supervisor sends its signal to the process and to its group.
   untilStopped: () =>
-    new Promise((resolve) => {
-      process.on("SIGINT", () => resolve());
-      process.on("SIGTERM", () => resolve());
+    untilStopped({
+      onSignal(hear) {
+        process.on("SIGINT", hear);
+        process.on("SIGTERM", hear);
+      },
+      now: () => performance.now(),
+      giveUp() {
+        process.stderr.write("Asked to end once more: ending at once\n");
+        process.exit(1);
+      },
     }),
   env: process.env,
 };

@@ -14,7 +14,7 @@ const usualPath = "conf/agent/agent.conf";
 const flags = {
   ...configFlags,
   trustBundle: stringFlag("Path to the SPIRE server CA bundle"),
-  trustBundleFormat: stringFlag("Format of the bundle: pem or spiffe; pem if not set"),
+  trustBundleFormat: stringFlag("Format of the bundle: pem or spiffe; pem if not set", "", ["pem", "spiffe"]),
   trustBundleUrl: stringFlag("URL to download the SPIRE server CA bundle"),
   insecureBootstrap: boolFlag(
     "Take the server's CA bundle from its first answer, unverified. Not for production",
@@ -33,7 +33,11 @@ const flags = {
   allowUnauthenticatedVerifiers: boolFlag(
     "Allow agents to release trust bundles to unauthenticated verifiers",
   ),
-  rebootstrapMode: stringFlag("When to bootstrap again: never, auto or always"),
+  rebootstrapMode: stringFlag("When to bootstrap again: never, auto or always", "", [
+    "never",
+    "auto",
+    "always",
+  ]),
   rebootstrapDelay: stringFlag("Time to wait before bootstrapping again"),
   disableWorkloadAPI: boolFlag("Don't serve the Workload API"),
   disableSDSAPI: boolFlag("Don't serve the SDS API"),

@@ -9,7 +9,8 @@ import { printVerdict, reportInvalid } from "./validate.ts";
 /** Runs a server until `stop` resolves. @returns the exit code. @throws SpireError before anything has started. */
 export type ServeServer = (loaded: Loaded<ServerConfig>, stop: Promise<void>) => Promise<number>;
 
-const usualPath = "conf/server/server.conf";
+/** Where a server's configuration is looked for. */
+export const usualPath = "conf/server/server.conf";
 
 const flags = {
   ...configFlags,

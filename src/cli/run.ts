@@ -9,7 +9,7 @@ export const configFlags = {
   config: stringFlag("Path to a SPIRE config file: HCL, JSON, or YAML if its name ends in .yaml"),
   expandEnv: boolFlag("Expand environment variables in SPIRE config file"),
   logFile: stringFlag("File to write logs to; standard output if not set"),
-  logFormat: stringFlag("Log format: text or json; text if not set"),
+  logFormat: stringFlag("Log format: text or json; text if not set", "", ["text", "json"]),
   logLevel: stringFlag("Log level: panic, fatal, error, warning, info, debug or trace; info if not set"),
   logSourceLocation: boolFlag("Include source file, line number and function name in log lines"),
 };

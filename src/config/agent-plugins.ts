@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { type PluginKinds, plugin } from "./plugin-facts.ts";
 import { duration, integer, section, text, texts, truth } from "./schema.ts";
+import { checkX509popAgent } from "./x509pop.ts";
 
 const many = Number.POSITIVE_INFINITY;
 
@@ -52,12 +53,18 @@ export const agentPlugins: PluginKinds = {
     most: 1,
     plugins: {
       join_token: plugin("The token of the `agent` section", {}, { here: true, unknownKeys: "ignore" }),
-      x509pop: plugin("An X.509 certificate", {
-        private_key_path: text("Private key, PEM"),
-        certificate_path: text("Certificate, PEM"),
-        intermediates_path: text("Intermediate certificates, PEM"),
-        spiffe_endpoint_socket: text("Workload API to take them from"),
-      }),
+      x509pop: plugin(
+        "An X.509 certificate, read anew for each attestation",
+        {
+          private_key_path: text("Private key, PEM"),
+          certificate_path: text("Certificate, PEM"),
+          intermediates_path: text("Intermediate certificates, PEM"),
+          spiffe_endpoint_socket: text(
+            "Instead of files: another agent's Workload API, such as `unix:///run/agent.sock`",
+          ),
+        },
+        { here: true, unknownKeys: "ignore", check: checkX509popAgent },
+      ),
       sshpop: plugin("An SSH host certificate", {
         host_key_path: text("Private key", { default: "/etc/ssh/ssh_host_rsa_key" }),
         host_cert_path: text("Certificate", { default: "/etc/ssh/ssh_host_rsa_key-cert.pub" }),

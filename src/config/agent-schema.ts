@@ -1,7 +1,7 @@
 /** What an agent's configuration file may say (apart from its plugins), as it stands there: unchecked, optional. */
 import { z } from "zod";
 import { duration, integer, section, sections, text, texts, truth } from "./schema.ts";
-import { healthChecks, logOptions, profilingOptions, telemetry } from "./shared-schema.ts";
+import { agentTelemetry, healthChecks, logOptions, profilingOptions } from "./shared-schema.ts";
 
 const perSecond = (method: string) =>
   integer(`${method} calls a second for each set of selectors; 0 = no limit`, {
@@ -123,7 +123,7 @@ const agent = section("The agent itself", {
   x509_svid_cache_max_size: integer("How many X.509-SVIDs are kept beyond those in use", { default: "1000" }),
 });
 
-export const agentFile = z.strictObject({ agent, telemetry, health_checks: healthChecks });
+export const agentFile = z.strictObject({ agent, telemetry: agentTelemetry, health_checks: healthChecks });
 
 /** The file as it stands; nothing in it is checked but types. */
 export type RawAgentFile = z.infer<typeof agentFile>;

@@ -10,10 +10,13 @@ import { type Bootstrap, readBootstrap } from "./bootstrap.ts";
 import { type Checks, createChecks, type LogSettings } from "./checks.ts";
 import { readAgentFile } from "./file.ts";
 import { findingsOf } from "./findings.ts";
+import { type HealthConfig, readHealth } from "./health.ts";
 import type { Origin, Sources } from "./origin.ts";
+import { pluginFilesOf } from "./plugin-files.ts";
 import { pluginProblems } from "./plugin-problems.ts";
 import type { PluginConfig } from "./plugins.ts";
 import type { Loaded } from "./server.ts";
+import { readX509popAgent, type X509popAgentConfig } from "./x509pop.ts";
 
 /** Settings that hold. */
 export interface AgentConfig {
@@ -24,6 +27,9 @@ export interface AgentConfig {
   /** Undefined = nothing is kept. */
   readonly dataDir?: string;
   readonly keyManager: { readonly type: "memory" } | { readonly type: "disk"; readonly directory: string };
+  /** What the agent proves itself by. */
+  readonly nodeAttestor: AgentAttestorConfig;
+  /** For the node attestor `join_token`. */
   readonly joinToken?: string;
   readonly bootstrap: Bootstrap;
   readonly syncIntervalMs: number;
@@ -32,8 +38,13 @@ export interface AgentConfig {
   readonly jwtSvidCacheMaxSize: number;
   readonly workloadKeyType: KeyType;
   readonly allowedForeignJwtClaims: readonly string[];
+  /** Undefined = health isn't served over HTTP. */
+  readonly health?: HealthConfig;
   readonly log: LogSettings;
 }
+
+/** `type` is the plugin's name. */
+export type AgentAttestorConfig = { readonly type: "join_token" } | X509popAgentConfig;
 
 /** @throws SpireError with SPIRE's message, place and remedy, for the first option that doesn't hold. */
 export async function loadAgent(sources: Sources): Promise<Loaded<AgentConfig>> {
@@ -43,14 +54,18 @@ export async function loadAgent(sources: Sources): Promise<Loaded<AgentConfig>> 
   const settings = checkAgent(raw.agent ?? {}, origin);
   // Without a file, what isn't told where to keep things keeps nothing.
   const dataDir = raw.agent?.data_dir || (sources.path === undefined ? undefined : ".");
+  const health = readHealth(raw.health_checks, origin);
+  const config = {
+    ...settings,
+    ...(dataDir !== undefined && { dataDir }),
+    ...(plugins ? agentPlugins(plugins) : pluginsByDefault(dataDir)),
+    ...(health && { health }),
+  };
   return {
-    config: {
-      ...settings,
-      ...(dataDir !== undefined && { dataDir }),
-      ...(plugins ? agentPlugins(plugins) : pluginsByDefault(dataDir)),
-    },
+    config,
     ...findingsOf(agentFile, { raw, ...file }),
     pluginProblems: plugins ? pluginProblems("agent", plugins, origin) : [],
+    pluginFiles: pluginFilesOf("agent", file, (changed) => ({ ...config, ...agentPlugins(changed) })),
   };
 }
 
@@ -185,13 +200,17 @@ function readJoinToken({ join_token: token = "", join_token_file: file = "" }: R
   }
 }
 
+const joinTokens = { type: "join_token" } as const;
+
 function agentPlugins(plugins: readonly PluginConfig[]) {
   const enabled = plugins.filter((plugin) => plugin.enabled);
   const dataOf = (kind: string, name: string) =>
     enabled.find((plugin) => plugin.kind === kind && plugin.name === name)?.data.value;
+  const x509pop = dataOf("NodeAttestor", "x509pop");
   const disk = dataOf("KeyManager", "disk");
   const unix = dataOf("WorkloadAttestor", "unix");
   return {
+    nodeAttestor: x509pop ? readX509popAgent(x509pop) : joinTokens,
     keyManager: disk
       ? ({ type: "disk", directory: String(disk["directory"]) } as const)
       : ({ type: "memory" } as const),
@@ -203,6 +222,7 @@ function agentPlugins(plugins: readonly PluginConfig[]) {
 }
 
 const pluginsByDefault = (dataDir: string | undefined) => ({
+  nodeAttestor: joinTokens,
   keyManager:
     dataDir === undefined ? ({ type: "memory" } as const) : ({ type: "disk", directory: dataDir } as const),
   unix: { discoverWorkloadPath: false, workloadSizeLimit: 0 },

@@ -176,6 +176,53 @@ test("options of a plugin may stand in a file of their own", async () => {
   expect((await server(text)).config.keyManager).toEqual({ type: "disk", keysPath: "k.json" });
 });
 
+describe("WIT-SVIDs", () => {
+  const experimental = (options: string) => server(`${good} server { experimental { ${options} } }`);
+  const on = 'feature_flags = ["wit-svid", "i_am_a_test_flag"]';
+
+  test("are issued where the feature flag is set, with a warning for each flag", async () => {
+    const { config, warnings } = await experimental(`${on} wit_issuer = "https://issuer.example"`);
+    expect(config.wit).toEqual({ keyType: "ec-p256", issuer: "https://issuer.example" });
+    expect(warnings).toEqual([
+      'Developer feature flag "wit-svid" has been enabled',
+      'Developer feature flag "i_am_a_test_flag" has been enabled',
+    ]);
+  });
+
+  test("are not otherwise, whatever is said of them", async () => {
+    for (const options of [
+      'wit_issuer = "x" wit_key_type = "rsa-2048"',
+      'feature_flags = ["i_am_a_test_flag"]',
+    ]) {
+      expect((await experimental(options)).config.wit).toBeUndefined();
+    }
+  });
+
+  test("have authorities with keys of ca_key_type, unless they have a type of their own", async () => {
+    const ca = 'ca_key_type = "rsa-2048"';
+    expect((await server(`${good} server { ${ca} experimental { ${on} } }`)).config.wit?.keyType).toBe(
+      "rsa-2048",
+    );
+    const own = `${good} server { ${ca} experimental { ${on} wit_key_type = "ec-p384" } }`;
+    expect((await server(own)).config.wit?.keyType).toBe("ec-p384");
+  });
+});
+
+test("agents are pruned where it is said after how long", async () => {
+  const pruning = async (options: string) =>
+    (await server(`${good} server { ${options} }`)).config.nodePruning;
+  expect(await pruning("prune_tofu_nodes = true prune_attested_nodes_batch_size = 5")).toBeUndefined();
+  const expiredFor = 'prune_attested_nodes_expired_for = "36h"';
+  const usual = { expiredForMs: 36 * 3_600_000, batchSize: 1000, includeTofu: false };
+  expect(await pruning(expiredFor)).toEqual(usual);
+  expect(await pruning(`${expiredFor} prune_attested_nodes_batch_size = -1`)).toEqual(usual);
+  expect(await pruning(`${expiredFor} prune_tofu_nodes = true prune_attested_nodes_batch_size = 5`)).toEqual({
+    ...usual,
+    batchSize: 5,
+    includeTofu: true,
+  });
+});
+
 test("federation becomes an endpoint and relationships", async () => {
   const { config } = await server(`${good} server { federation {
     bundle_endpoint { port = 1 refresh_hint = "10m" }

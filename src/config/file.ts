@@ -7,9 +7,9 @@ import { type Decoded, DecodeError, decodeBlock, type UnknownKey } from "./decod
 import { createOrigin, inParentheses, type Origin, type Override, type Sources } from "./origin.ts";
 import { notationOf, parseText } from "./parse.ts";
 import type { Program } from "./plugin-catalog.ts";
-import { decodePlugins, type PluginConfig, type Plugins } from "./plugins.ts";
+import { decodeData, decodePlugins, type PluginConfig, type Plugins } from "./plugins.ts";
 import { type RawServerFile, serverFile } from "./server-schema.ts";
-import { expandEnvironment, readConfigText } from "./text.ts";
+import { expandEnvironment, readConfigText, readPluginText } from "./text.ts";
 import { type Block, ConfigSyntaxError, type Node } from "./tree.ts";
 
 export interface ConfigFile<Raw> {
@@ -45,7 +45,7 @@ function readFile<S extends z.ZodObject>(
   });
   const others: Block = { ...block, items: block.items.filter((item) => !isPlugins(item)) };
   const decoded = decoding(path, () => decodeBlock(schema, others, { path: "", section: "top-level" }));
-  const plugins = nodes.length > 0 ? decoding(path, () => readPlugins(program, nodes, sources)) : undefined;
+  const plugins = nodes.length > 0 ? decoding(path, () => readPlugins(program, nodes)) : undefined;
   return {
     raw: schema.parse(withOverrides(decoded, overrides)) as z.infer<S>,
     origin: createOrigin(path, decoded.places, overrides),
@@ -56,14 +56,20 @@ function readFile<S extends z.ZodObject>(
 
 const emptyBlock: Block = { kind: "block", items: [], position: { line: 1, column: 1 } };
 
-const readPlugins = (program: Program, nodes: readonly Node[], sources: Sources): Plugins =>
-  decodePlugins(program, nodes, (path) => readBlock(path, { ...sources, expandEnv: false }));
+const readPlugins = (program: Program, nodes: readonly Node[]): Plugins =>
+  decodePlugins(program, nodes, (path) => parseBlock(path, readPluginText(path)));
+
+/** Options that stand in a file of their own. @throws SpireError INVALID_ARGUMENT. */
+export const readPluginData = (facts: PluginConfig["facts"], path: string, text: string): Decoded =>
+  decoding(path, () => decodeData(facts, [parseBlock(path, text)]));
 
 function readBlock(path: string, { expandEnv, environment }: Sources): Block {
   const text = readConfigText(path);
-  const expanded = expandEnv ? expandEnvironment(text, environment) : text;
-  return decoding(path, () => parseText(expanded, notationOf(path, expanded)));
+  return parseBlock(path, expandEnv ? expandEnvironment(text, environment) : text);
 }
+
+const parseBlock = (path: string, text: string): Block =>
+  decoding(path, () => parseText(text, notationOf(path, text)));
 
 const inTextOrder = ({ position: a }: UnknownKey, { position: b }: UnknownKey): number =>
   a.line - b.line || a.column - b.column;

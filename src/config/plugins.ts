@@ -135,8 +135,8 @@ function noteUnknown(members: ReturnType<typeof membersOf>, section: string, unk
 
 const noData: Decoded = { value: {}, places: new Map(), unknown: [] };
 
-/** Paths are relative to the options. */
-function decodeData(facts: PluginFacts | undefined, blocks: readonly Block[]): Decoded {
+/** Options of a plugin; paths are relative to them. @throws DecodeError. */
+export function decodeData(facts: PluginFacts | undefined, blocks: readonly Block[]): Decoded {
   if (!facts) return noData;
   const items = blocks.flatMap((block) => block.items);
   const position = blocks[0]?.position ?? { line: 1, column: 1 };

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { type PluginKinds, plugin } from "./plugin-facts.ts";
 import { duration, integer, named, section, text, texts, truth } from "./schema.ts";
+import { checkX509popServer } from "./x509pop.ts";
 
 const many = Number.POSITIVE_INFINITY;
 
@@ -70,6 +71,33 @@ function checkDatabase(data: Readonly<Record<string, unknown>>): readonly string
   const type = nameOfType(data["database_type"]);
   if (missing.length > 0 || databases.includes(type)) return missing;
   return [`datastore-sql: unsupported database_type: ${type}`];
+}
+
+type Data = Readonly<Record<string, unknown>>;
+
+const checkDiskUpstream = ({ cert_file_path: cert, key_file_path: key }: Data): readonly string[] =>
+  cert && key ? [] : ["'cert_file_path' and 'key_file_path' must be set and not empty"];
+
+const experimentalOf = ({ experimental }: Data): Data =>
+  typeof experimental === "object" && experimental !== null ? { ...experimental } : {};
+
+function checkSpireUpstream(data: Data): readonly string[] {
+  const port = String(data["server_port"] ?? "");
+  return [
+    ...required(
+      ["server_address", "server_address is required"],
+      ["server_port", "server_port is required"],
+    )(data),
+    ...(port === "" || (/^\d{1,5}$/.test(port) && Number(port) > 0 && Number(port) < 65_536)
+      ? []
+      : [`server_port must be a port number, not ${port}`]),
+    ...(experimentalOf(data)["workload_api_named_pipe_name"]
+      ? [
+          "configuration: workload_api_named_pipe_name is not supported on this platform; please use workload_api_socket instead",
+        ]
+      : []),
+    ...required(["workload_api_socket", "workload_api_socket is required"])(data),
+  ];
 }
 
 const sql = plugin(
@@ -147,26 +175,19 @@ export const serverPlugins: PluginKinds = {
         "X.509 certificates",
         {
           mode: text("`external_pki` or `spiffe`", { default: "external_pki" }),
-          ca_bundle_path: text("Authorities, PEM"),
-          ca_bundle_paths: texts("Files with authorities, PEM"),
-          spiffe_prefix: text("Prefix of SPIFFE ID paths", { default: "/spire-exchange/" }),
+          ca_bundle_path: text("With mode `external_pki`: the authorities of nodes' certificates, PEM"),
+          ca_bundle_paths: texts("The same in several files"),
+          spiffe_prefix: text("With mode `spiffe`: what the paths of nodes' SPIFFE IDs begin with", {
+            default: "/spire-exchange/",
+          }),
           max_intermediates: integer("Intermediate certificates at most", { default: "4" }),
           max_rsa_key_size: integer("Bits of an RSA key at most", { default: "8192" }),
-          verify_client_ip: truth("Compares the caller's IP address", { default: "false" }),
+          verify_client_ip: truth("Whether the certificate must name the caller's IP address", {
+            default: "false",
+          }),
           ...agentPath,
         },
-        {
-          unknownKeys: "ignore",
-          check: ({ mode, ca_bundle_path: path, ca_bundle_paths: paths }) => {
-            if (mode !== undefined && mode !== "external_pki" && mode !== "spiffe") {
-              return ["mode can only be either spiffe or external_pki"];
-            }
-            const hasBundle = path !== undefined || paths !== undefined;
-            return mode === "spiffe" || hasBundle
-              ? []
-              : ["one of ca_bundle_path or ca_bundle_paths must be configured"];
-          },
-        },
+        { here: true, unknownKeys: "ignore", check: checkX509popServer },
       ),
       sshpop: plugin("SSH host certificates", {
         cert_authorities: texts("Authorities, in the form of authorized_keys"),
@@ -251,20 +272,35 @@ export const serverPlugins: PluginKinds = {
     least: 0,
     most: 1,
     plugins: {
-      disk: plugin("An authority in files", {
-        cert_file_path: text("Certificate chain, PEM"),
-        key_file_path: text("Private key, PEM"),
-        bundle_file_path: text("Roots, PEM"),
-      }),
-      spire: plugin("Another SPIRE server", {
-        server_address: text("Its host"),
-        server_port: text("Its port"),
-        workload_api_socket: text("Workload API for the own identity"),
-        experimental: section("Options that may change", {
-          require_pq_kem: truth("Asks for post-quantum key exchange"),
-          workload_api_named_pipe_name: text("Windows only"),
-        }),
-      }),
+      disk: plugin(
+        "An authority in files, which are read anew for each CA",
+        {
+          cert_file_path: text("The CA that signs, then its intermediates, PEM; required"),
+          key_file_path: text("Its private key, PEM; required"),
+          bundle_file_path: text("Roots, PEM; required unless the CA is the root"),
+        },
+        { here: true, unknownKeys: "ignore", check: checkDiskUpstream },
+      ),
+      spire: plugin(
+        "Another SPIRE server of the same trust domain",
+        {
+          server_address: text("Its host; required"),
+          server_port: text("Its port; required"),
+          workload_api_socket: text(
+            "Workload API that gives this server its SVID, of an entry with `downstream`; required",
+          ),
+          experimental: section("Options that may change", {
+            require_pq_kem: truth("Asks for post-quantum key exchange"),
+            workload_api_named_pipe_name: text("Windows only"),
+          }),
+        },
+        {
+          here: true,
+          unknownKeys: "ignore",
+          check: checkSpireUpstream,
+          notYet: (data) => (experimentalOf(data)["require_pq_kem"] === true ? "require_pq_kem" : undefined),
+        },
+      ),
       vault: plugin("HashiCorp Vault", {
         pki_mount_point: text("Mount point of PKI", { default: "pki" }),
         ...vaultAccess,
@@ -319,7 +355,13 @@ export const serverPlugins: PluginKinds = {
   CredentialComposer: {
     least: 0,
     most: many,
-    plugins: { uniqueid: plugin("Adds x500UniqueIdentifier to subjects") },
+    plugins: {
+      uniqueid: plugin(
+        "Adds x500UniqueIdentifier to the subjects of workloads",
+        {},
+        { here: true, unknownKeys: "ignore" },
+      ),
+    },
   },
   Notifier: {
     least: 0,

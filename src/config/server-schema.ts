@@ -14,7 +14,7 @@ const acme = section(
     email: text("Contact for the ACME account"),
     tos_accepted: truth("Accepts the terms of service", { default: "false" }),
   },
-  { section: "federation.bundle_endpoint.acme", notYet: "certificates by ACME" },
+  { section: "federation.bundle_endpoint.acme" },
 );
 
 const bundleEndpoint = section(
@@ -28,18 +28,14 @@ const bundleEndpoint = section(
       "How clients know that it is this server",
       {
         https_spiffe: section("By its SVID", {}),
-        https_web: section(
-          "By a certificate of the web",
-          {
-            acme,
-            serving_cert_file: section("Certificate from files", {
-              cert_file_path: text("Certificate chain, PEM"),
-              key_file_path: text("Private key, PEM"),
-              file_sync_interval: duration("How often the files are looked at", { default: "1h" }),
-            }),
-          },
-          { notYet: "a bundle endpoint with a certificate of the web" },
-        ),
+        https_web: section("By a certificate of the web", {
+          acme,
+          serving_cert_file: section("Certificate from files", {
+            cert_file_path: text("Certificate chain, PEM"),
+            key_file_path: text("Private key, PEM"),
+            file_sync_interval: duration("How often the files are looked at", { default: "1h" }),
+          }),
+        }),
       },
       { unknownKeys: "ignore" },
     ),
@@ -66,8 +62,8 @@ const federatesWith = named(
 const experimental = section(
   "Options that SPIRE may change or drop",
   {
-    agent_spiffe_id_as_selector: truth("Gives agents their SPIFFE ID as a selector", {
-      notYet: "agent IDs as selectors",
+    agent_spiffe_id_as_selector: truth("Gives agents a selector `spiffe_id:<their SPIFFE ID>`", {
+      default: "false",
     }),
     auth_opa_policy_engine: section(
       "Decides by a policy of the operator who may call what",
@@ -77,7 +73,7 @@ const experimental = section(
           policy_data_path: text("Data for the policy, JSON"),
         }),
       },
-      { notYet: "policies" },
+      { notYet: "nothing that npm brings evaluates Rego; SPIRE's default policy is in force" },
     ),
     cache_reload_interval: duration("How often SPIRE reloads entries", {
       default: "5s",
@@ -94,10 +90,12 @@ const experimental = section(
       noEffect: liveIndex,
     }),
     sql_transaction_timeout: duration("Former name of event_timeout", { noEffect: liveIndex }),
-    require_pq_kem: truth("Asks for post-quantum key exchange", { notYet: "post-quantum key exchange" }),
-    wit_key_type: text("Key type of WIT authorities", { notYet: "WIT-SVIDs" }),
-    wit_issuer: text("Issuer of WIT-SVIDs", { notYet: "WIT-SVIDs" }),
-    feature_flags: texts("Switches for developers of SPIRE", { notYet: "feature flags" }),
+    require_pq_kem: truth("Refuses connections without post-quantum key exchange (X25519MLKEM768)", {
+      default: "false",
+    }),
+    wit_key_type: text(`Key type of WIT authorities: ${keyTypes}; ca_key_type if not set`),
+    wit_issuer: text("`iss` claim of WIT-SVIDs"),
+    feature_flags: texts("What SPIRE's developers still work on: `wit-svid` issues WIT-SVIDs"),
     named_pipe_name: text("Windows only"),
   },
   { unknownKeys: "ignore" },
@@ -106,7 +104,17 @@ const experimental = section(
 const server = section("The server itself", {
   admin_ids: texts("SPIFFE IDs, also of other trust domains, that may call all APIs"),
   agent_ttl: duration("Lifetime of agents' SVIDs; default_x509_svid_ttl if not set"),
-  audit_log_enabled: truth("Logs every call and its outcome", { default: "false", notYet: "the audit log" }),
+  audit_log_enabled: truth("Logs every call and its outcome", { default: "false" }),
+  backup: section(
+    "Backups on a schedule, each proven by a restore; an extension, which stock SPIRE refuses",
+    {
+      directory: text("Directory for the files; required, made with mode 0700 when missing"),
+      interval: duration("How often one is made", { default: "24h" }),
+      keep: integer("How many are kept; older ones are removed", { default: "7" }),
+      with_keys: truth("Includes the CA keys of the key manager `disk`", { default: "false" }),
+    },
+    { section: "backup" },
+  ),
   bind_address: text("Address of the API for agents and administrators", { default: "0.0.0.0" }),
   bind_port: integer("Port of that API", { default: "8081" }),
   ca_key_type: text(`Key type of X.509 authorities: ${keyTypes}`, { default: "ec-p256" }),
@@ -133,19 +141,12 @@ const server = section("The server itself", {
     noEffect: "agents' rows are never stale",
   }),
   ...profilingOptions,
-  proxy_protocol_trusted_cidrs: texts("Load balancers whose PROXY headers are believed", {
-    notYet: "the PROXY protocol",
-  }),
-  prune_attested_nodes_expired_for: duration("Removes agents that expired this long ago", {
-    notYet: "pruning of agents",
-  }),
-  prune_attested_nodes_batch_size: integer("How many agents are removed at once", {
-    noEffect: "agents are not pruned",
-  }),
-  prune_tofu_nodes: truth("Removes also agents that can't attest again", {
-    default: "false",
-    notYet: "pruning of agents",
-  }),
+  proxy_protocol_trusted_cidrs: texts(
+    "Ranges of IP addresses of load balancers, whose PROXY headers (version 1 or 2) are believed",
+  ),
+  prune_attested_nodes_expired_for: duration("Removes agents that expired this long ago, about once an hour"),
+  prune_attested_nodes_batch_size: integer("How many agents are removed at once", { default: "1000" }),
+  prune_tofu_nodes: truth("Removes also agents that can't attest again", { default: "false" }),
   ratelimit: section("Limits for each IP address", {
     attestation: truth("Limits attestations", { default: "true" }),
     signing: truth("Limits signing", { default: "true" }),

@@ -3,43 +3,72 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { SpireError } from "../core/errors.ts";
 import { quote } from "../core/go-text.ts";
+import { parseIpRanges } from "../core/ip-address.ts";
 import type { KeyType } from "../core/keys.ts";
 import { parseSpiffeId, type SpiffeId } from "../core/spiffe-id.ts";
+import { readBackup, requireKeysToBackUp } from "./backup.ts";
 import { type Checks, createChecks } from "./checks.ts";
+import { type FeatureFlags, readFeatureFlags } from "./feature-flags.ts";
 import { readFederation } from "./federation.ts";
 import { type ConfigFile, readServerFile } from "./file.ts";
 import { type Findings, findingsOf } from "./findings.ts";
-import type { Sources } from "./origin.ts";
+import { readHealth } from "./health.ts";
+import { readIssuance } from "./issuance.ts";
+import type { Origin, Sources } from "./origin.ts";
+import { type PluginFile, pluginFilesOf } from "./plugin-files.ts";
 import { type PluginProblem, pluginProblems } from "./plugin-problems.ts";
 import type { PluginConfig } from "./plugins.ts";
-import type { CaSubject, NodeAttestorConfig, ServerConfig } from "./server-config.ts";
+import type {
+  CaSubject,
+  NodeAttestorConfig,
+  NodePruningConfig,
+  ServerConfig,
+  WitConfig,
+} from "./server-config.ts";
 import { type RawServerFile, serverFile } from "./server-schema.ts";
+import { readTelemetry } from "./telemetry.ts";
+import { readX509popServer } from "./x509pop.ts";
 
 /** What came of reading a configuration whose options hold. */
 export interface Loaded<Config> extends Findings {
   readonly config: Config;
   readonly pluginProblems: readonly PluginProblem[];
+  /** What SIGUSR1 makes a running program read anew. */
+  readonly pluginFiles: readonly PluginFile<Config>[];
 }
 
 /** @throws SpireError with SPIRE's message, place and remedy, for the first option that doesn't hold. */
 export async function loadServer(sources: Sources): Promise<Loaded<ServerConfig>> {
   const file = readServerFile(sources);
   const checks = createChecks(file.origin);
-  const settings = checkServer(file, checks);
+  const { feature_flags: flags = [] } = file.raw.server?.experimental ?? {};
+  const features = readFeatureFlags(flags, "server.experimental.feature_flags", file.origin);
+  const settings = checkServer(file, checks, features);
   if (sources.path !== undefined && !file.plugins)
     throw file.origin.problem("plugins section must be configured", "");
+  const health = readHealth(file.raw.health_checks, file.origin);
   const raw = file.raw.server?.federation;
   const federation = raw && readFederation(raw, settings.trustDomain, file.origin, checks);
   const config = {
     ...settings,
     ...serverPlugins(file.plugins, settings.dataDir),
-    ...(federation && { federation }),
+    ...(federation && { federation: federation.config }),
+    ...(health && { health }),
+    ...(file.raw.server?.backup && { backup: readBackup(file.raw.server.backup, file.origin, checks) }),
+    ...(file.raw.telemetry && { telemetry: readTelemetry(file.raw.telemetry, file.origin, checks) }),
   };
+  requireKeysToBackUp(config, file.origin);
   await resolveBindAddress(config, file);
+  const findings = findingsOf(serverFile, file);
   return {
     config,
-    ...findingsOf(serverFile, file),
+    ...findings,
+    warnings: [...features.warnings, ...(federation?.warnings ?? []), ...findings.warnings],
     pluginProblems: file.plugins ? pluginProblems("server", file.plugins, file.origin) : [],
+    pluginFiles: pluginFilesOf("server", file, (plugins) => ({
+      ...config,
+      ...serverPlugins(plugins, settings.dataDir),
+    })),
   };
 }
 
@@ -47,7 +76,7 @@ type Raw = NonNullable<RawServerFile["server"]>;
 
 const authorityTypes: readonly KeyType[] = ["rsa-2048", "rsa-4096", "ec-p256", "ec-p384"];
 
-function checkServer({ raw, origin }: ConfigFile<RawServerFile>, checks: Checks) {
+function checkServer({ raw, origin }: ConfigFile<RawServerFile>, checks: Checks, { witSvids }: FeatureFlags) {
   const server: Raw = raw.server ?? {};
   const { required } = checks;
   const bindAddress = required(server.bind_address ?? "0.0.0.0", "server.bind_address");
@@ -69,23 +98,48 @@ function checkServer({ raw, origin }: ConfigFile<RawServerFile>, checks: Checks)
     socketPath: required(server.socket_path ?? "/tmp/spire-server/private/api.sock", "server.socket_path"),
     dataDir,
     log,
+    proxyProtocolTrustedCidrs: readTrustedProxies(server.proxy_protocol_trusted_cidrs ?? [], origin),
+    auditLog: server.audit_log_enabled ?? false,
     adminIds: readAdminIds(server.admin_ids ?? [], { origin }),
     caKeyType,
     jwtKeyType: readKeyType(checks, server.jwt_key_type, "jwt_key_type", caKeyType),
     disableJwtSvids: server.disable_jwt_svids ?? false,
+    requirePqKem: server.experimental?.require_pq_kem ?? false,
+    agentIdAsSelector: server.experimental?.agent_spiffe_id_as_selector ?? false,
     rateLimit: {
       attestation: server.ratelimit?.attestation ?? true,
       signing: server.ratelimit?.signing ?? true,
     },
     ...optional,
+    ...readWit(server, checks, witSvids, caKeyType),
+    ...readNodePruning(server, checks),
     ...(server.jwt_issuer && { jwtIssuer: server.jwt_issuer }),
     ...(server.ca_subject && { caSubject: readSubject(server.ca_subject) }),
   };
 }
 
-function readKeyType(checks: Checks, value: string | undefined, option: string, otherwise: KeyType): KeyType {
+function readKeyType(checks: Checks, value: string | undefined, path: string, otherwise: KeyType): KeyType {
   if (!value) return otherwise;
-  return checks.keyType(value, `server.${option}`, `error parsing ${option}: `, authorityTypes);
+  const option = path.replace(/^.*\./, "");
+  return checks.keyType(value, `server.${path}`, `error parsing ${option}: `, authorityTypes);
+}
+
+function readWit(server: Raw, checks: Checks, isOn: boolean, caKeyType: KeyType): { wit?: WitConfig } {
+  const { wit_key_type: type, wit_issuer: issuer } = server.experimental ?? {};
+  const keyType = readKeyType(checks, type, "experimental.wit_key_type", caKeyType);
+  return isOn ? { wit: { keyType, ...(issuer && { issuer }) } } : {};
+}
+
+/** SPIRE's, and what it takes for a number that is none. */
+const defaultPruneBatch = 1_000;
+
+function readNodePruning(server: Raw, { durationMs }: Checks): { nodePruning?: NodePruningConfig } {
+  const option = "prune_attested_nodes_expired_for";
+  const expiredForMs = durationMs(server[option], `server.${option}`, `could not parse ${option}`);
+  if (expiredForMs === undefined) return {};
+  const size = server.prune_attested_nodes_batch_size ?? 0;
+  const batchSize = size > 0 ? size : defaultPruneBatch;
+  return { nodePruning: { expiredForMs, batchSize, includeTofu: server.prune_tofu_nodes ?? false } };
 }
 
 const readSubject = (subject: NonNullable<Raw["ca_subject"]>): CaSubject => ({
@@ -103,6 +157,22 @@ function readAdminIds(texts: readonly string[], { origin }: Pick<ConfigFile<unkn
       throw origin.problem(message, "server.admin_ids", "write an ID such as spiffe://example.org/admin");
     }
   });
+}
+
+function readTrustedProxies(cidrs: readonly string[], origin: Origin): readonly string[] {
+  for (const cidr of cidrs) {
+    try {
+      parseIpRanges([cidr]);
+    } catch (error) {
+      const message = `invalid proxy_protocol_trusted_cidrs value ${quote(cidr)}: ${SpireError.from(error).message}`;
+      throw origin.problem(
+        message,
+        "server.proxy_protocol_trusted_cidrs",
+        "write a range such as 10.0.0.0/8, or 192.0.2.7/32 for one address",
+      );
+    }
+  }
+  return cidrs;
 }
 
 const quoted = (value: string | undefined): string => quote(value ?? "");
@@ -130,19 +200,15 @@ function checkOptional(server: Raw, { seconds }: Checks) {
 }
 
 /** Options without effect still have to make sense. */
-function checkMoot(server: Raw, { durationMs, keyType }: Checks): void {
+function checkMoot(server: Raw, { durationMs }: Checks): void {
   const staleness = server.max_attested_node_info_staleness;
   const text = `could not parse max attested node staleness ${quoted(staleness)}`;
   durationMs(staleness, "server.max_attested_node_info_staleness", text);
-  const expired = "prune_attested_nodes_expired_for";
-  durationMs(server.prune_attested_nodes_expired_for, `server.${expired}`, `could not parse ${expired}`);
   const { experimental = {} } = server;
   for (const [option, name] of Object.entries(experimentalDurations)) {
     const path = `server.experimental.${option}`;
     durationMs(experimental[option as keyof typeof experimentalDurations], path, `could not parse ${name}`);
   }
-  const { wit_key_type: wit } = experimental;
-  if (wit) keyType(wit, "server.experimental.wit_key_type", "error parsing wit_key_type: ", authorityTypes);
 }
 
 const experimentalDurations = {
@@ -164,20 +230,23 @@ function serverPlugins(plugins: readonly PluginConfig[] | undefined, dataDir: st
     keyManager:
       keyManager?.name === "disk" ? ({ type: "disk", keysPath } as const) : ({ type: "memory" } as const),
     dataStore: { type: "sqlite", path: sqlitePath(connection) } as const,
-    nodeAttestors: enabled
-      .filter(({ kind }) => kind === "NodeAttestor")
-      .flatMap(({ name }) => nodeAttestor(name)),
+    nodeAttestors: enabled.filter(({ kind }) => kind === "NodeAttestor").flatMap(nodeAttestor),
+    ...readIssuance(enabled),
   };
 }
 
-const nodeAttestor = (name: string): readonly NodeAttestorConfig[] =>
-  name === "join_token" ? [{ type: name }] : [];
+/** Those that don't run here are refused elsewhere. */
+function nodeAttestor({ name, data }: PluginConfig): readonly NodeAttestorConfig[] {
+  if (name === "x509pop") return [readX509popServer(data.value)];
+  return name === "join_token" ? [{ type: name }] : [];
+}
 
 /** Without a file: tokens, and everything in the data directory. */
 const pluginsByDefault = (dataDir: string) => ({
   keyManager: { type: "disk", keysPath: `${dataDir}/keys.json` } as const,
   dataStore: { type: "sqlite", path: `${dataDir}/datastore.sqlite3` } as const,
   nodeAttestors: [{ type: "join_token" } as const],
+  credentialComposers: [],
 });
 
 /** SQLite's URIs name a file, too; what they ask for besides is the driver's business. */

@@ -7,17 +7,24 @@ import { quote, systemErrorText } from "../core/go-text.ts";
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** @throws SpireError FAILED_PRECONDITION when it isn't there, or can't be read; INVALID_ARGUMENT when it is no text. */
-export function readConfigText(path: string): string {
+export const readConfigText = (path: string): string =>
+  readText(path, (absolute) => `could not find config file ${absolute}: please use the -config flag`);
+
+/** What `plugin_data_file` names. @throws SpireError as above. */
+export const readPluginText = (path: string): string =>
+  readText(path, (absolute) => `could not find plugin_data_file ${absolute}: make it, or name another one`);
+
+function readText(path: string, missing: (path: string) => string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(path));
   } catch (error) {
-    throw unreadable(path, error);
+    throw unreadable(path, error, missing);
   }
 }
 
-function unreadable(path: string, cause: unknown): SpireError {
+function unreadable(path: string, cause: unknown, missing: (path: string) => string): SpireError {
   if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
-    const message = `could not find config file ${resolve(path)}: please use the -config flag`;
+    const message = missing(resolve(path));
     return new SpireError("FAILED_PRECONDITION", message, { cause });
   }
   if (cause instanceof TypeError) {

@@ -8,11 +8,13 @@ import { createServerConnection } from "../agent/connection.ts";
 import { type AgentIdentity, createAgentIdentity } from "../agent/identity.ts";
 import { createJwtCache } from "../agent/jwt-cache.ts";
 import { type AgentLife, createAgentLife } from "../agent/life.ts";
-import { createTokenProofs } from "../agent/proofs.ts";
+import type { NodeProofs } from "../agent/proofs.ts";
 import { createSvidSigner } from "../agent/sign-svids.ts";
 import { createFileStateStore, createMemoryStateStore } from "../agent/state.ts";
 import { createSync } from "../agent/sync.ts";
 import { createWorkloadAttestation } from "../agent/workload.ts";
+import type { AgentAttestorConfig } from "../config/agent.ts";
+import type { HealthConfig } from "../config/health.ts";
 import type { Clock } from "../core/clock.ts";
 import { SpireError } from "../core/errors.ts";
 import type { KeyType } from "../core/keys.ts";
@@ -21,12 +23,12 @@ import { type SpiffeId, serverId, type TrustDomain } from "../core/spiffe-id.ts"
 import { createDiskKeyManager } from "../plugins/key-managers/disk.ts";
 import type { LocalKeyManager } from "../plugins/key-managers/index.ts";
 import { createMemoryKeyManager } from "../plugins/key-managers/memory.ts";
-import { createJoinTokenProver } from "../plugins/node-attestors/join-token.ts";
 import { createUnixAttestor, type UnixAttestorOptions } from "../plugins/workload-attestors/unix.ts";
 import { dialTls } from "../rpc/dial.ts";
 import { SVIDService } from "../rpc/gen/spire/api/server/svid/v1/svid.ts";
 import { type Listener, listenUnix } from "../rpc/listen.ts";
 import type { TlsIdentity } from "../rpc/tls.ts";
+import { openNodeProofs } from "./agent-proofs.ts";
 
 /** Validated settings of an agent. */
 export interface AgentSettings {
@@ -39,8 +41,9 @@ export interface AgentSettings {
   readonly dataDir?: string;
   /** `directory` holds keys.json. */
   readonly keyManager: { readonly type: "memory" } | { readonly type: "disk"; readonly directory: string };
+  readonly nodeAttestor: AgentAttestorConfig;
   /**
-   * What to attest with when there is no SVID: a token, which counts once, or a source of new ones, by which the
+   * What `join_token` attests with when there is no SVID: a token, which counts once, or a source of new ones, by which the
    * agent also comes back after its SVID has expired or was taken from it.
    */
   readonly joinToken?: string | (() => Promise<string>);
@@ -52,6 +55,8 @@ export interface AgentSettings {
   readonly workloadKeyType: KeyType;
   /** Claims besides sub, exp and aud that ValidateJWTSVID shows of tokens from other trust domains. */
   readonly allowedForeignJwtClaims: readonly string[];
+  /** Where health is served over HTTP; undefined = it isn't. */
+  readonly health?: HealthConfig;
   /** Reported to the server. */
   readonly version: string;
 }
@@ -59,6 +64,7 @@ export interface AgentSettings {
 /** What an agent takes unless told otherwise. */
 export const defaultAgentSettings = {
   keyManager: { type: "memory" },
+  nodeAttestor: { type: "join_token" },
   syncIntervalMs: 5_000,
   unix: { discoverWorkloadPath: false, workloadSizeLimit: 0 },
   x509SvidCacheMaxSize: 1_000,
@@ -90,13 +96,18 @@ export async function startAgent(
   settings: AgentSettings,
   deps: { readonly clock: Clock; readonly log: Logger },
 ): Promise<RunningAgent> {
-  const parts = joinParts(settings, deps);
-  const listener = await openSocket(settings, parts, deps);
+  const parts = joinParts(settings, await openNodeProofs(settings, deps), deps);
+  const health = await openHealth(settings, parts, deps);
+  const listener = await openSocket(settings, parts, deps).catch(async (error: unknown) => {
+    await health?.close();
+    throw error;
+  });
   const close = async () => {
     const stopped = parts.life.stop();
     await listener.close();
     await stopped;
     parts.connection.close();
+    await health?.close();
   };
   try {
     await parts.life.start();
@@ -110,7 +121,7 @@ export async function startAgent(
 type Deps = Parameters<typeof startAgent>[1];
 type Parts = ReturnType<typeof joinParts>;
 
-function joinParts(settings: AgentSettings, { clock, log }: Deps) {
+function joinParts(settings: AgentSettings, proofs: NodeProofs, { clock, log }: Deps) {
   const { trustDomain } = settings;
   const dial = (identity: TlsIdentity | undefined) =>
     dialTls({
@@ -127,7 +138,7 @@ function joinParts(settings: AgentSettings, { clock, log }: Deps) {
     log: log.with({ subsystem_name: "attestor" }),
     keys: createKeyManager(settings.keyManager),
     state: settings.dataDir === undefined ? createMemoryStateStore() : createFileStateStore(settings.dataDir),
-    proofs: createTokenProofs(settings.joinToken, (token) => createJoinTokenProver({ token })),
+    proofs,
     bootstrap: settings.bootstrap,
     dial,
     onChange: connection.reset,
@@ -169,6 +180,17 @@ function createKeyManager(settings: AgentSettings["keyManager"]): LocalKeyManage
   return settings.type === "memory"
     ? createMemoryKeyManager()
     : createDiskKeyManager({ path: join(settings.directory, "keys.json") });
+}
+
+/** SPIRE's check: ready once workloads can be served. Before that the agent is alive all the same. */
+async function openHealth({ health }: AgentSettings, { cache }: Parts, { clock, log }: Deps) {
+  if (!health) return undefined;
+  const { listenHealth } = await import("../telemetry/health.ts");
+  const check = async () => {
+    if (cache.isReady()) return { live: true, ready: true };
+    return { live: true, ready: false, details: { make_new_x509_err: "the first sync is not done yet" } };
+  };
+  return listenHealth({ ...health, checks: { agent: check }, clock, log });
 }
 
 /** Everybody may connect: what a caller gets depends on its process alone. */

@@ -4,15 +4,20 @@ import { dirname, resolve } from "node:path";
 import { version } from "../../package.json";
 import type { AgentConfig } from "../config/agent.ts";
 import type { LogSettings } from "../config/checks.ts";
+import type { PluginFile } from "../config/plugin-files.ts";
 import type { Loaded } from "../config/server.ts";
 import type { ServerConfig } from "../config/server-config.ts";
 import { systemClock } from "../core/clock.ts";
 import { invalidArgument, SpireError } from "../core/errors.ts";
 import type { Logger, LogLevel } from "../core/log.ts";
+import { reasonOf } from "../files/failure.ts";
 import { createLog, type Log, type LogFormat, parseLogLevel } from "../telemetry/logging.ts";
 import { type AgentSettings, defaultAgentSettings, startAgent } from "./agent.ts";
+import { backUpInChild } from "./backup/child.ts";
+import { createReconfiguration, needsRestart, type Reconfigure } from "./reconfigure.ts";
 import { defaultServerSettings, type ServerSettings } from "./server/settings.ts";
 import { startServer } from "./server.ts";
+import { connectServiceManager } from "./systemd.ts";
 
 /**
  * Runs a server until `stop` resolves.
@@ -30,11 +35,15 @@ export async function serveServer(loaded: Loaded<ServerConfig>, stop: Promise<vo
       launch_log_level: log.level(),
       version,
     });
-    const deps = { clock: systemClock, log: log.logger, logLevel: log };
-    const server = await untilStarted(startServer(settings, deps), stop);
-    if (!server) return;
-    await stop;
-    await server.close();
+    const deps = { clock: systemClock, log: log.logger, logLevel: log, backUp: backUpInChild };
+    await managed(log.logger, loaded.pluginFiles, async (manager) => {
+      const server = await untilStarted(startServer(settings, deps), stop);
+      if (!server) return;
+      manager.running(`Serving ${server.trustDomain} at ${server.address}`, server.reconfigure);
+      await stop;
+      manager.stopping();
+      await server.close();
+    });
   });
 }
 
@@ -47,12 +56,59 @@ export async function serveAgent(loaded: Loaded<AgentConfig>, stop: Promise<void
   const { log: logSettings, ...config } = loaded.config;
   return supervise("Agent", loaded, logSettings, async ({ logger }) => {
     const settings: AgentSettings = { ...defaultAgentSettings, ...config, version };
-    const agent = await untilStarted(startAgent(settings, { clock: systemClock, log: logger }), stop);
-    if (!agent) return;
-    const failure = await Promise.race([agent.stopped, stop.then(() => undefined)]);
-    await agent.close();
-    if (failure) throw failure;
+    await managed(logger, loaded.pluginFiles, async (manager) => {
+      const agent = await untilStarted(startAgent(settings, { clock: systemClock, log: logger }), stop);
+      if (!agent) return;
+      manager.running(`Serving ${settings.trustDomain} at ${agent.socketPath}`, async (plugin) => {
+        throw needsRestart(plugin);
+      });
+      const failure = await Promise.race([agent.stopped, stop.then(() => undefined)]);
+      manager.stopping();
+      await agent.close();
+      if (failure) throw failure;
+    });
   });
+}
+
+interface Managed<Config> {
+  /** From now on the service manager counts the program as started, and SIGUSR1 has plugins reconfigured. */
+  running(status: string, reconfigure: Reconfigure<Config>): void;
+  stopping(): void;
+}
+
+/** Work that a service manager is told about, and that SIGUSR1 reaches. */
+async function managed<Config>(
+  log: Logger,
+  files: readonly PluginFile<Config>[],
+  work: (manager: Managed<Config>) => Promise<void>,
+): Promise<void> {
+  const { env, pid } = process;
+  const manager = await connectServiceManager({ env, pid, clock: systemClock, log });
+  let reconfigure: (() => Promise<void>) | undefined;
+  const stopListening = onSignal("SIGUSR1", () => {
+    if (reconfigure) void manager.reloading(reconfigure);
+  });
+  try {
+    await work({
+      running(status, take) {
+        reconfigure = createReconfiguration(files, take, log);
+        manager.ready(status);
+      },
+      stopping() {
+        reconfigure = undefined;
+        manager.stopping();
+      },
+    });
+  } finally {
+    stopListening();
+    await manager.close();
+  }
+}
+
+/** @returns what ends the listening. */
+function onSignal(signal: "SIGUSR1" | "SIGUSR2", act: () => void): () => void {
+  process.on(signal, act);
+  return () => void process.off(signal, act);
 }
 
 /** By what the runtime opens a debugger before anything of this program runs. */
@@ -101,6 +157,11 @@ async function supervise(
   const [problem] = loaded.pluginProblems;
   if (!problem && loaded.refusedKeys.length === 0) refuseMissing(loaded);
   const log = openLog(settings);
+  const stopListening = [
+    onSignal("SIGUSR2", () => reopenLog(log)),
+    // By itself, the signal ends a process; it may come before there is anything to reconfigure.
+    onSignal("SIGUSR1", () => {}),
+  ];
   try {
     refuseUnknown(loaded, log.logger);
     for (const warning of loaded.warnings) log.logger.warn(warning);
@@ -111,7 +172,16 @@ async function supervise(
       await work(log);
     });
   } finally {
+    for (const stop of stopListening) stop();
     log.close();
+  }
+}
+
+function reopenLog(log: ProcessLog): void {
+  try {
+    log.reopen();
+  } catch (error) {
+    log.logger.error("failed to rotate log after signal", { error });
   }
 }
 
@@ -148,6 +218,8 @@ const untilStarted = <T>(starting: Promise<T>, stop: Promise<void>): Promise<T |
   Promise.race([starting, stop.then(() => undefined)]);
 
 interface ProcessLog extends Log {
+  /** Goes on in a new file where somebody has moved the old one away. @throws SpireError; then the old one stays. */
+  reopen(): void;
   close(): void;
 }
 
@@ -156,12 +228,18 @@ function openLog({ level, format, file }: LogSettings): ProcessLog {
   if (file === "") {
     return {
       ...createLog({ ...options, write: (line) => void process.stdout.write(line) }),
+      reopen: () => {},
       close: () => {},
     };
   }
-  const descriptor = openForAppend(file);
+  let descriptor = openForAppend(file);
   return {
     ...createLog({ ...options, write: (line) => void writeSync(descriptor, line) }),
+    reopen() {
+      const old = descriptor;
+      descriptor = openForAppend(file);
+      closeSync(old);
+    },
     close: () => closeSync(descriptor),
   };
 }
@@ -188,7 +266,8 @@ function openForAppend(path: string): number {
   try {
     return openSync(path, "a", 0o640);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new SpireError("FAILED_PRECONDITION", `could not start logger: ${reason}`, { cause: error });
+    throw new SpireError("FAILED_PRECONDITION", `could not start logger: ${reasonOf(error)} (log_file)`, {
+      cause: error,
+    });
   }
 }

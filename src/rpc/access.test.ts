@@ -42,7 +42,7 @@ const lookups: AccessLookups = {
 };
 
 function callOf(method: string, caller: Caller, signal = new AbortController().signal): Call {
-  return { method, caller, metadata: () => [], signal, log: nullLogger };
+  return { method, caller, metadata: () => [], signal, log: nullLogger, note() {}, onAnswered() {} };
 }
 
 function setUp(overrides: Partial<AccessLookups> = {}, limited = true) {
@@ -83,9 +83,15 @@ describe("who may call what", () => {
 
   const isLocalOnly = (path: string) => methodRules.get(path)?.allowed.join() === "local";
 
-  test("the table holds exactly the recorded methods", () => {
+  test("the table holds exactly the recorded methods, and those of our own packages", () => {
     const recorded = matrix.map(({ service, method }) => `/${service}/${method}`);
-    expect([...methodRules.keys()].sort()).toEqual(recorded.sort());
+    const spires = [...methodRules.keys()].filter((method) => !method.startsWith("/spire.server."));
+    expect(spires.sort()).toEqual(recorded.sort());
+  });
+
+  test("the history of the bundle is for callers on the server's machine alone", () => {
+    const rules = [...methodRules].filter(([method]) => method.includes(".BundleHistory/"));
+    expect(rules.map(([, { allowed }]) => allowed)).toEqual([["local"], ["local"]]);
   });
 
   test("a method without a rule is denied to everybody", async () => {

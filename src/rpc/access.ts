@@ -2,7 +2,9 @@
 import { type Clock, unixSeconds } from "../core/clock.ts";
 import { permissionDenied, SpireError } from "../core/errors.ts";
 import type { LogFields } from "../core/log.ts";
+import { type Metrics, measured, nullMetrics } from "../core/metrics.ts";
 import type { SpiffeId } from "../core/spiffe-id.ts";
+import { callWords } from "./call-names.ts";
 import type { BeforeCall } from "./calls.ts";
 import { PermissionDeniedDetails, PermissionDeniedDetails_Reason } from "./gen/spire/api/types/status.ts";
 import { createRateLimits, type RateLimitSettings } from "./rate-limit.ts";
@@ -24,6 +26,8 @@ export interface AccessOptions {
   readonly lookups: AccessLookups;
   readonly clock: Clock;
   readonly rateLimit: RateLimitSettings;
+  /** Undefined = nothing is measured. */
+  readonly metrics?: Metrics;
 }
 
 /** Why a caller is no agent in good standing. */
@@ -47,7 +51,12 @@ export function agentRefused(reason: AgentRefusal | "AGENT_MUST_REATTEST", messa
  * It throws PERMISSION_DENIED for a caller who may not (also for a method without a rule), whatever else
  * `lookups.agent` throws, and RESOURCE_EXHAUSTED for a batch beyond what the rate limit can ever let through.
  */
-export function createAccess({ lookups, clock, rateLimit }: AccessOptions): BeforeCall {
+export function createAccess({
+  lookups,
+  clock,
+  rateLimit,
+  metrics = nullMetrics,
+}: AccessOptions): BeforeCall {
   const limits = createRateLimits(rateLimit, clock);
 
   async function limited(
@@ -57,7 +66,10 @@ export function createAccess({ lookups, clock, rateLimit }: AccessOptions): Befo
     request: unknown,
   ): Promise<LogFields> {
     const fields = await authorize(rule, call, lookups, unixSeconds(clock));
-    const waited = await limits.take(limit, hostOf(call.caller), itemsOf(rule, request), call.signal);
+    const take = () => limits.take(limit, hostOf(call.caller), itemsOf(rule, request), call.signal);
+    const waited = limits.applies(limit)
+      ? await measured(metrics, ["rateLimit", ...callWords(call.method)], take)
+      : await take();
     // A caller may have lost its rights while it stood in line.
     return waited ? authorize(rule, call, lookups, unixSeconds(clock)) : fields;
   }
@@ -125,8 +137,13 @@ async function authorizeAgent(svid: PeerSvid, method: string, lookups: AccessLoo
   return { authorized_as: "agent", authorized_via: "datastore" };
 }
 
+const denial = "authorization denied for method ";
+
+/** Whether a call failed with this because of who called it. */
+export const isDenial = ({ message }: SpireError): boolean => message.startsWith(denial);
+
 const denied = (method: string, cause?: SpireError): SpireError =>
-  new SpireError("PERMISSION_DENIED", `authorization denied for method ${method}`, {
+  new SpireError("PERMISSION_DENIED", `${denial}${method}`, {
     cause,
     details: cause?.details ?? [],
   });

@@ -1,4 +1,5 @@
 /** Calls of the server side: from grpc-js to the handlers of a service and back, one message at a time. */
+import type { ServerHttp2Stream } from "node:http2";
 import {
   type Metadata,
   type Server,
@@ -8,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import { SpireError } from "../core/errors.ts";
 import type { LogFields, Logger } from "../core/log.ts";
+import { createDeliveryWatch } from "./delivery.ts";
 import { createRequestQueue } from "./request-queue.ts";
 import { RunningCall } from "./running-call.ts";
 import {
@@ -32,12 +34,24 @@ export type RefuseCall = (call: Call) => SpireError | undefined;
 /** Runs when a call begins; what it returns runs once when the call is over, with the error it ended with. */
 export type ObserveCall = (call: Call) => (outcome: SpireError | undefined) => void;
 
+/** What was asked and answered, decoded; of a stream its first request and its last answer. */
+export interface Exchange {
+  readonly request: unknown;
+  readonly answer: unknown;
+  /** Undefined = the call succeeded. */
+  readonly error: SpireError | undefined;
+}
+
+/** Runs when a call was let in; what it returns runs once when the call is over. */
+export type AuditCall = (call: Call) => (exchange: Exchange) => void;
+
 export interface DispatchOptions {
   readonly services: readonly BoundService[];
   readonly log: Logger;
   readonly refuse?: RefuseCall | undefined;
   readonly before?: BeforeCall | undefined;
   readonly observe?: ObserveCall | undefined;
+  readonly audit?: AuditCall | undefined;
   /** Who is at the other end of an HTTP/2 session; undefined when it is over. */
   callerOf(session: object): Caller | undefined;
 }
@@ -61,7 +75,7 @@ interface Route {
  */
 export interface Transport extends ServerInterceptingCallInterface {
   /** The HTTP/2 stream of grpc-js's own implementation. */
-  readonly stream?: { readonly session?: object };
+  readonly stream?: ServerHttp2Stream;
 }
 
 /** A request that isn't the message it should be. */
@@ -83,6 +97,7 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
   const routes = new Map<string, Route>();
   const streams = new Set<RunningCall>();
   const singles = new Set<RunningCall>();
+  const callOptions = { ...options, watchDelivery: createDeliveryWatch() };
 
   function start(transport: Transport, path: string): void {
     const route = routes.get(path);
@@ -96,7 +111,7 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
       transport.sendStatus(statusOf(error));
       return;
     }
-    const call = new RunningCall(path, caller, transport, options);
+    const call = new RunningCall(path, caller, transport, callOptions);
     if (route.method.requestStream) {
       startConversation(route, call, transport);
       return;
@@ -117,7 +132,8 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
       await admit(call, request);
       // Whoever cancels while the call waits for its turn must not get the work done for nothing.
       if (call.over) return;
-      const answer = encode(route, await route.handle(request, call));
+      call.answer = await route.handle(request, call);
+      const answer = encode(route, call.answer);
       if (call.over) return;
       call.transport.sendMessage(answer, ignore);
       finish(call);
@@ -154,6 +170,7 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
     for (;;) {
       const next = await iterator.next();
       if (next.done || call.over) return;
+      call.answer = next.value;
       await call.send(encode(route, next.value));
     }
   }
@@ -170,7 +187,10 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
       },
       onReceiveMessage(message: unknown) {
         if (message instanceof Undecodable) requests.fail(undecodable(message));
-        else requests.push(message);
+        else {
+          call.request ??= message;
+          requests.push(message);
+        }
       },
       onReceiveHalfClose: requests.end,
       onCancel: () => call.cancel(),
@@ -179,9 +199,12 @@ export function createDispatcher(options: DispatchOptions): Dispatcher & {
 
   async function admit(call: RunningCall, request: unknown): Promise<void> {
     if (request instanceof Undecodable) throw undecodable(request);
-    if (!options.before) return;
-    const fields = options.before(call, request);
-    call.addLogFields(fields instanceof Promise ? await fields : fields);
+    call.request ??= request;
+    if (options.before) {
+      const fields = options.before(call, request);
+      call.note(fields instanceof Promise ? await fields : fields);
+    }
+    if (options.audit) call.audit(options.audit);
   }
 
   function finish(call: RunningCall): void {

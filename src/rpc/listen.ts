@@ -3,7 +3,10 @@ import { createServer, type Server, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { SpireError } from "../core/errors.ts";
+import type { IpRanges } from "../core/ip-address.ts";
+import { createConnectionLimit, unprovenLimit } from "./connection-limit.ts";
 import { createPeerReader } from "./peer.ts";
+import { takeProxyHeader } from "./proxy-socket.ts";
 import { createRpcServer, type RpcOptions, type RpcServer } from "./server.ts";
 import { createServerTlsCredentials, type ServerTls, verifyClient } from "./tls.ts";
 import { listenAtPath } from "./unix-socket.ts";
@@ -30,6 +33,10 @@ export interface TlsOptions extends RpcOptions {
   /** 0 = any free one. */
   readonly port: number;
   readonly tls: ServerTls;
+  /** Load balancers whose PROXY headers say who connects; undefined = nobody sends any. */
+  readonly trustedProxies?: IpRanges;
+  /** Connections without an SVID that may stand at a time; 1,000 unless said, or half of the descriptors. */
+  readonly maxUnproven?: number;
 }
 
 const defaultGraceMs = 10_000;
@@ -39,6 +46,8 @@ const defaultKeepaliveMs = 60_000;
 /** Lower than a Unix socket's: each may hold a message of the largest size, and callers may be anonymous. */
 const maxTcpStreams = 250;
 const handshakeMs = 20_000;
+/** A flood must not fill the log as well. */
+const floodWarningMs = 60_000;
 
 /**
  * Serves on a Unix socket. Each caller's process is read from the kernel when it connects; one in a PID
@@ -90,30 +99,62 @@ export async function listenTls(options: TlsOptions): Promise<Listener> {
     },
     tlsCredentials.credentials,
   );
-  const handshakes = new Map<string, () => void>();
+  let nextWarning = 0;
+  const unproven = createConnectionLimit<Socket>(options.maxUnproven ?? unprovenLimit(), (host) => {
+    if (clock.now() < nextWarning) return;
+    nextWarning = clock.now() + floodWarningMs;
+    log.warn("Too many connections without an SVID: ending the oldest of the address that has most", {
+      caller_addr: host,
+    });
+  });
+  /** By the address that the connection comes from, which names it. */
+  const handshakes = new Map<string, Handshake>();
   rpc.http2Server.on("secureConnection", (socket: unknown) => {
     if (!(socket instanceof TLSSocket)) return;
-    const address = remoteAddress(socket);
-    handshakes.get(address)?.();
+    const handshake = handshakes.get(remoteAddress(socket));
+    const address = handshake?.caller ?? remoteAddress(socket);
+    handshake?.cancelTimer();
     try {
       const svid = verifyClient(socket, tls);
       rpc.identify(socket, { transport: "tcp", address, ...(svid && { svid }) });
+      if (svid && handshake) unproven.remove(handshake.socket);
     } catch (error) {
       log.warn("Client certificate refused", { error, caller_addr: address });
       socket.destroy();
     }
   });
   const listener = createServer((socket) => {
+    // Reset before it was accepted, as load balancers do when they look whether somebody listens.
+    if (socket.remoteAddress === undefined) return void socket.destroy();
     const address = remoteAddress(socket);
     const cancelTimer = clock.after(handshakeMs, () => socket.destroy());
-    const done = () => {
+    const handshake: Handshake = { socket, caller: address, cancelTimer };
+    handshakes.set(address, handshake);
+    unproven.add(socket, socket.remoteAddress);
+    socket.once("close", () => {
       cancelTimer();
       handshakes.delete(address);
-    };
-    handshakes.set(address, done);
-    socket.once("close", done);
+      unproven.remove(socket);
+    });
     socket.setNoDelay(true);
-    rpc.accept(socket);
+    if (!options.trustedProxies) return rpc.accept(socket);
+    rpc.track(socket);
+    takeProxyHeader(socket, options.trustedProxies).then(
+      (source) => {
+        if (socket.destroyed) return;
+        if (source) {
+          handshake.caller = joinAddress(source.host, source.port);
+          unproven.add(socket, source.host);
+        }
+        rpc.accept(socket);
+      },
+      (error) => {
+        if (SpireError.from(error).code !== "CANCELLED") {
+          log.warn("PROXY header refused", { error, caller_addr: address });
+        }
+        socket.destroy();
+      },
+    );
   });
   const bound = await listenAtPort(listener, host, port);
   listener.on("error", (error) => log.error("Listener failed", { error, address: bound.address }));
@@ -124,6 +165,15 @@ export async function listenTls(options: TlsOptions): Promise<Listener> {
       await closeBoth(listener, rpc, graceMs);
     },
   };
+}
+
+/** A connection from its acceptance to its end. */
+interface Handshake {
+  readonly socket: Socket;
+  /** `host:port`; the one that a proxy names, where it does. */
+  caller: string;
+  /** Of the time that its client has to show who it is. */
+  readonly cancelTimer: () => void;
 }
 
 async function closeBoth(listener: Server, rpc: RpcServer, graceMs: number): Promise<void> {

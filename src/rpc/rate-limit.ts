@@ -21,6 +21,8 @@ interface Bucket {
 }
 
 export interface RateLimits {
+  /** Whether calls are held to the limit at all. */
+  applies(limit: LimitName): boolean;
   /**
    * Takes `count` tokens from the budget of `host`; resolves when they have come in, or when `signal` is aborted.
    * @returns whether that took time.
@@ -32,6 +34,7 @@ export interface RateLimits {
 export function createRateLimits(settings: RateLimitSettings, clock: Clock): RateLimits {
   const buckets = new Map<LimitName, GenerationMap>();
   return {
+    applies: (limit) => isOn(limit, settings),
     async take(limit, host, count, signal) {
       if (!isOn(limit, settings)) return false;
       const perSecond = limitsPerSecond[limit];

@@ -3,12 +3,15 @@ import { randomUUID } from "node:crypto";
 import type { Metadata } from "@grpc/grpc-js";
 import { SpireError } from "../core/errors.ts";
 import type { LogFields, Logger } from "../core/log.ts";
-import type { ObserveCall, Transport } from "./calls.ts";
+import { callNames } from "./call-names.ts";
+import type { AuditCall, ObserveCall, Transport } from "./calls.ts";
+import type { DeliveryWatch } from "./delivery.ts";
 import type { Call, Caller } from "./service.ts";
 
 export interface RunningCallOptions {
   readonly log: Logger;
   readonly observe?: ObserveCall | undefined;
+  readonly watchDelivery: DeliveryWatch;
 }
 
 /** What few handlers ask for (signal, log) is made when asked for: most calls are short and want neither. */
@@ -18,14 +21,21 @@ export class RunningCall implements Call {
   readonly transport: Transport;
   /** Whether the call has ended: answered, cancelled, or its connection gone. */
   over = false;
+  /** The first one. */
+  request: unknown;
+  /** The last one. */
+  answer: unknown;
   #metadata: Metadata | undefined;
   #abort: AbortController | undefined;
   #log: Logger | undefined;
   #logFields: LogFields | undefined;
+  #requestId: string | undefined;
   #endListeners: (() => void)[] | undefined;
+  #answerListeners: ((delivered: boolean) => void)[] | undefined;
   #flushed: (() => void) | undefined;
   readonly #options: RunningCallOptions;
   readonly #observed: ReturnType<ObserveCall> | undefined;
+  #audited: ReturnType<AuditCall> | undefined;
 
   constructor(method: string, caller: Caller, transport: Transport, options: RunningCallOptions) {
     this.method = method;
@@ -55,20 +65,25 @@ export class RunningCall implements Call {
   }
 
   #fields(): LogFields {
-    const [, service, method] = this.method.split("/");
     const { transport, address, svid } = this.caller;
+    this.#requestId ??= randomUUID();
     return {
-      service,
-      method,
-      request_id: randomUUID(),
+      ...callNames(this.method),
+      subsystem_name: "api",
+      request_id: this.#requestId,
       ...(transport === "tcp" && { caller_addr: address }),
       ...(svid && { caller_id: svid.id }),
     };
   }
 
-  addLogFields(fields: LogFields): void {
-    this.#logFields = fields;
+  note(fields: LogFields): void {
+    this.#logFields = this.#logFields ? { ...this.#logFields, ...fields } : fields;
     this.#log = undefined;
+  }
+
+  /** Has the call audited from now on. */
+  audit(audit: AuditCall): void {
+    if (!this.over) this.#audited = audit(this);
   }
 
   /** Calls back when the call is over. */
@@ -79,6 +94,15 @@ export class RunningCall implements Call {
     }
     this.#endListeners ??= [];
     this.#endListeners.push(listener);
+  }
+
+  onAnswered(listener: (delivered: boolean) => void): void {
+    if (this.over) {
+      listener(false);
+      return;
+    }
+    this.#answerListeners ??= [];
+    this.#answerListeners.push(listener);
   }
 
   /** Sends a message of a stream; resolves when it has left this process, or when the call is over. */
@@ -100,8 +124,19 @@ export class RunningCall implements Call {
     if (this.over) return;
     this.over = true;
     this.#observed?.(outcome);
+    this.#audited?.({ request: this.request, answer: this.answer, error: outcome });
     this.#abort?.abort();
     this.#flushed?.();
     for (const listener of this.#endListeners ?? []) listener();
+    if (this.#answerListeners) this.#watchAnswer(this.#answerListeners, outcome);
+  }
+
+  #watchAnswer(listeners: readonly ((delivered: boolean) => void)[], outcome: SpireError | undefined): void {
+    const tell = (delivered: boolean) => {
+      for (const listener of listeners) listener(delivered);
+    };
+    const { stream } = this.transport;
+    if (outcome || !stream) tell(false);
+    else this.#options.watchDelivery(stream, tell);
   }
 }

@@ -106,6 +106,16 @@ const services: Readonly<Record<string, ServiceRules>> = {
   },
   "spire.api.server.logger.v1.Logger": { GetLogger: local, SetLogLevel: local, ResetLogLevel: local },
   "spire.api.server.debug.v1.Debug": { GetInfo: local },
+  "spire.server.bundlehistory.v1.BundleHistory": { ListVersions: local, RestoreVersion: local },
+  "spire.server.rotation.v1.Rotation": {
+    StartRotation: manage,
+    GetRotation: manage,
+    WatchRotation: manage,
+    StopRotation: manage,
+    ResumeRotation: manage,
+    UndoRotation: manage,
+  },
+  "spire.server.activity.v1.AgentActivity": { ListAgentActivity: manage },
   "grpc.health.v1.Health": { Check: local, List: local, Watch: local },
 };
 

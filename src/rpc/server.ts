@@ -5,7 +5,13 @@ import { Server, type ServerCredentials, type ServerOptions } from "@grpc/grpc-j
 import { type Clock, sleep, systemClock } from "../core/clock.ts";
 import { SpireError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { type BeforeCall, createDispatcher, type ObserveCall, type RefuseCall } from "./calls.ts";
+import {
+  type AuditCall,
+  type BeforeCall,
+  createDispatcher,
+  type ObserveCall,
+  type RefuseCall,
+} from "./calls.ts";
 import type { BoundService, Caller } from "./service.ts";
 
 export interface RpcOptions {
@@ -14,6 +20,7 @@ export interface RpcOptions {
   readonly refuse?: RefuseCall;
   readonly before?: BeforeCall;
   readonly observe?: ObserveCall;
+  readonly audit?: AuditCall;
   /** 4 MiB unless said; a larger request is refused with RESOURCE_EXHAUSTED. */
   readonly maxMessageBytes?: number;
   /** Age in ms at which a connection is asked to go (GOAWAY); calls on it end normally. */
@@ -40,6 +47,8 @@ export interface RpcServer {
   readonly http2Server: Http2Server;
   /** Serves an accepted connection. */
   accept(socket: Socket): void;
+  /** Ends the connection with the server, if it is not served before. */
+  track(socket: Socket): void;
   /** Names the caller of a connection, before its first call. */
   identify(socket: object, caller: Caller): void;
   /** Lets calls end for up to `graceMs` ms, then ends every connection. */
@@ -92,16 +101,22 @@ export function createRpcServer(options: RpcOptions, credentials: ServerCredenti
   const noteEnd = (error: unknown) => log.debug("Connection failed", { error: SpireError.from(error) });
   for (const event of ["error", "sessionError", "tlsClientError"]) http2Server.on(event, noteEnd);
 
+  function track(socket: Socket): void {
+    if (connections.has(socket)) return;
+    connections.add(socket);
+    socket.once("close", () => connections.delete(socket));
+    // The HTTP/2 layer acts on errors; without a listener they would end the process.
+    socket.on("error", noteEnd);
+  }
+
   return {
     http2Server,
+    track,
     identify(socket, caller) {
       Reflect.set(socket, callerKey, caller);
     },
     accept(socket) {
-      connections.add(socket);
-      socket.once("close", () => connections.delete(socket));
-      // The HTTP/2 layer acts on errors; without a listener they would end the process.
-      socket.on("error", noteEnd);
+      track(socket);
       injector.injectConnection(socket);
     },
     async close(graceMs) {

@@ -1,5 +1,5 @@
 /** The waist of all RPC: how a service is described, what a handler gets, how its calls are typed. */
-import type { Logger } from "../core/log.ts";
+import type { LogFields, Logger } from "../core/log.ts";
 import type { SpiffeId } from "../core/spiffe-id.ts";
 
 /** The process at the other end of a Unix socket, bound to its connection. */
@@ -43,6 +43,13 @@ export interface Call {
   /** Aborted when the client cancels or its connection ends. */
   readonly signal: AbortSignal;
   readonly log: Logger;
+  /** Adds fields to the call's log lines from now on, those about its end among them. */
+  note(fields: LogFields): void;
+  /**
+   * Calls back once when it is known whether the client has the whole answer; false for a call that failed or was
+   * cancelled, and whenever it is in doubt.
+   */
+  onAnswered(listener: (delivered: boolean) => void): void;
 }
 
 type Coder<T> = { bivarianceHack(value: T): Buffer }["bivarianceHack"];

@@ -178,6 +178,25 @@ describe("the server", () => {
     });
   }
 
+  test("takes no key exchange but a post-quantum one where that is asked for, also with a new identity", async () => {
+    const lax = await serve();
+    const { address, port } = await serve({ requirePqKem: true });
+    for (let identities = 0; identities < 2; identities += 1) {
+      for (const ecdhCurve of ["X25519", "P-256"]) {
+        (await handshake(lax.port, { ecdhCurve })).destroy();
+        expect(await failureOf(handshake(port, { ecdhCurve }))).toBeInstanceOf(SpireError);
+      }
+      expect(await failureOf(handshake(port, { maxVersion: "TLSv1.2" }))).toBeInstanceOf(SpireError);
+      const socket = await handshake(port, { ecdhCurve: "X25519MLKEM768" });
+      expect(socket.getProtocol()).toBe("TLSv1.3");
+      socket.destroy();
+      const identity = await authority.issue(agentId);
+      expect(await dial(address, { identity }).echo("")).toBe(agentId);
+      serverIdentity = await authority.issue(serverId);
+      for (const changed of identityListeners) changed();
+    }
+  });
+
   test("shows a new identity to new connections, and keeps those that stand", async () => {
     const { address, port } = await serve();
     const client = dial(address);

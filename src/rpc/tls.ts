@@ -29,11 +29,22 @@ export interface ServerTls {
   bundle(trustDomain: TrustDomain): PeerBundle | undefined;
   /** False refuses a verified client by its ID; without it every one is accepted. */
   acceptId?(id: SpiffeId): boolean;
+  /** Refuses key exchanges that don't withstand quantum computers. */
+  readonly requirePqKem?: boolean;
   readonly clock: Clock;
 }
 
 /** Both sides: nothing older than TLS 1.2. */
 export const minimumTlsVersion = "TLSv1.2";
+
+/**
+ * The least that a connection must have. Of the key exchanges that withstand quantum computers the runtime has one
+ * (draft-ietf-tls-ecdhe-mlkem), which needs TLS 1.3.
+ */
+export const tlsFloor = (requirePqKem: boolean) =>
+  requirePqKem
+    ? ({ minVersion: "TLSv1.3", ecdhCurve: "X25519MLKEM768" } as const)
+    : ({ minVersion: minimumTlsVersion } as const);
 
 export interface ServerTlsCredentials {
   readonly credentials: ServerCredentials;
@@ -43,21 +54,22 @@ export interface ServerTlsCredentials {
 
 /** Credentials that ask each client for a certificate, accept its absence, and follow `tls.identity()`. */
 export function createServerTlsCredentials(tls: ServerTls): ServerTlsCredentials {
-  const credentials = new SvidServerCredentials(tls.identity());
+  const { requirePqKem = false } = tls;
+  const credentials = new SvidServerCredentials(contextOf(tls.identity(), requirePqKem));
   return {
     credentials,
-    close: tls.onIdentityChange(() => credentials.replaceIdentity(tls.identity())),
+    close: tls.onIdentityChange(() => credentials.replaceContext(contextOf(tls.identity(), requirePqKem))),
   };
 }
 
 class SvidServerCredentials extends ServerCredentials {
-  constructor(identity: TlsIdentity) {
+  constructor(context: SecureContextOptions) {
     // OpenSSL's own verdict is left aside: a missing certificate is allowed, and `verifyClient` judges one.
-    super({ requestCert: true, rejectUnauthorized: false, ALPNProtocols: ["h2"] }, contextOf(identity));
+    super({ requestCert: true, rejectUnauthorized: false, ALPNProtocols: ["h2"] }, context);
   }
 
-  replaceIdentity(identity: TlsIdentity): void {
-    this.updateSecureContextOptions(contextOf(identity));
+  replaceContext(context: SecureContextOptions): void {
+    this.updateSecureContextOptions(context);
   }
 
   override _equals(other: ServerCredentials): boolean {
@@ -65,10 +77,10 @@ class SvidServerCredentials extends ServerCredentials {
   }
 }
 
-function contextOf(identity: TlsIdentity): SecureContextOptions {
+function contextOf(identity: TlsIdentity, requirePqKem: boolean): SecureContextOptions {
   return {
     ...pemOf(identity),
-    minVersion: minimumTlsVersion,
+    ...tlsFloor(requirePqKem),
     // A resumed session would be reported with the certificate of the connection before it.
     secureOptions: constants.SSL_OP_NO_TICKET,
   };

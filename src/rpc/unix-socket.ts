@@ -1,10 +1,22 @@
 /** Socket files: made with their final rights, reclaimed when stale, never taken from a live owner. */
 import { randomBytes } from "node:crypto";
-import { chmodSync, linkSync, lstatSync, mkdirSync, renameSync, type Stats, unlinkSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+} from "node:fs";
 import { connect, type Server } from "node:net";
 import { basename, dirname, join, resolve } from "node:path";
 import { invalidArgument, SpireError } from "../core/errors.ts";
-import { findForeignPart } from "../files/foreign-part.ts";
+import { reasonOf } from "../files/failure.ts";
+import { deepestExisting, findForeignPart } from "../files/foreign-part.ts";
 
 /** unix(7): 108 bytes with the terminating zero. */
 export const longestSocketPathBytes = 107;
@@ -25,12 +37,7 @@ export interface SocketFile {
  * shared one; UNAVAILABLE when the system refuses.
  */
 export async function listenAtPath(server: Server, path: string, file: SocketFile): Promise<() => void> {
-  const length = Buffer.byteLength(path);
-  if (length > longestSocketPathBytes) {
-    throw invalidArgument(
-      `socket path "${path}" has ${length} bytes; the system's limit is ${longestSocketPathBytes} bytes`,
-    );
-  }
+  refuseLong(path);
   try {
     const directory = dirname(resolve(path));
     refuseForeign(directory);
@@ -39,8 +46,36 @@ export async function listenAtPath(server: Server, path: string, file: SocketFil
     return await bindWithRights(server, path, file.mode);
   } catch (caught) {
     if (caught instanceof SpireError) throw caught;
-    const reason = caught instanceof Error ? caught.message : String(caught);
-    throw new SpireError("UNAVAILABLE", `could not listen at "${path}": ${reason}`, { cause: caught });
+    throw unusable(path, caught);
+  }
+}
+
+const unusable = (path: string, cause: unknown): SpireError =>
+  new SpireError("UNAVAILABLE", `could not listen at "${path}": ${reasonOf(cause)}`, { cause });
+
+function refuseLong(path: string): void {
+  const length = Buffer.byteLength(path);
+  if (length <= longestSocketPathBytes) return;
+  throw invalidArgument(
+    `socket path "${path}" has ${length} bytes; the system's limit is ${longestSocketPathBytes} bytes`,
+  );
+}
+
+/**
+ * Whether one could listen at `path`; changes nothing.
+ * @returns the rights of its directory; undefined when that isn't there yet.
+ * @throws SpireError as `listenAtPath` does.
+ */
+export async function checkSocketPlace(path: string): Promise<number | undefined> {
+  refuseLong(path);
+  const directory = dirname(resolve(path));
+  refuseForeign(directory);
+  try {
+    await findStale(path);
+    accessSync(deepestExisting(directory), constants.W_OK | constants.X_OK);
+    return statSync(directory, { throwIfNoEntry: false })?.mode;
+  } catch (caught) {
+    throw caught instanceof SpireError ? caught : unusable(path, caught);
   }
 }
 
@@ -50,7 +85,7 @@ function refuseForeign(directory: string): void {
   if (!foreign) return;
   throw new SpireError(
     "FAILED_PRECONDITION",
-    `"${foreign.path}" belongs to uid ${foreign.uid} and lies where anybody may have made it; remove it or choose another socket directory`,
+    `"${foreign.path}" belongs to ${foreign.owner} and lies where anybody may have made it; remove it or choose another socket directory`,
   );
 }
 
@@ -102,12 +137,8 @@ const letterA = 97;
 
 /** Moves a socket that nobody serves out of the way. */
 async function clearStale(path: string): Promise<void> {
-  const found = statOf(path);
+  const found = await findStale(path);
   if (!found) return;
-  if (!found.isSocket()) {
-    throw new SpireError("FAILED_PRECONDITION", `"${path}" exists and is not a socket`);
-  }
-  if (await isServed(path)) throw inUse(path);
   // Another starting process may have replaced it meanwhile: look at what was really taken.
   const aside = siblingOf(path);
   renameSync(path, aside);
@@ -119,8 +150,25 @@ async function clearStale(path: string): Promise<void> {
   unlinkSync(aside);
 }
 
+/** What stands at the path and nobody serves. @throws SpireError FAILED_PRECONDITION for what is somebody's. */
+async function findStale(path: string): Promise<Stats | undefined> {
+  const found = statOf(path);
+  if (!found) return undefined;
+  if (!found.isSocket()) {
+    throw new SpireError(
+      "FAILED_PRECONDITION",
+      `"${path}" exists and is not a socket; remove it, or choose another socket_path`,
+    );
+  }
+  if (await isServed(path)) throw inUse(path);
+  return found;
+}
+
 const inUse = (path: string): SpireError =>
-  new SpireError("FAILED_PRECONDITION", `socket "${path}" is in use by another process`);
+  new SpireError(
+    "FAILED_PRECONDITION",
+    `socket "${path}" is in use by another process; stop that one, or choose another socket_path`,
+  );
 
 function isServed(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {

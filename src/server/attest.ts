@@ -1,8 +1,10 @@
 /** Makes agents of nodes that prove what they are, and renews what they hold. */
 import { permissionDenied, SpireError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
 import { isBanned } from "../core/node.ts";
 import { sortSelectors } from "../core/selector.ts";
-import { isAgentId, type SpiffeId, trustDomainOf } from "../core/spiffe-id.ts";
+import { isAgentId, pathOf, type SpiffeId, trustDomainOf } from "../core/spiffe-id.ts";
+import { emptyBundle } from "../core/trust-bundle.ts";
 import type { NodeIdentity, NodeVerifier } from "../plugins/node-attestors/index.ts";
 import { agentRefused } from "../rpc/access.ts";
 import type { Authority, SignedCertificate } from "./authority.ts";
@@ -17,6 +19,8 @@ export interface AttestationRequest {
   readonly csr: Uint8Array;
   /** Address of the agent's connection. */
   readonly peerAddress: string;
+  /** Told who it is as soon as that is proven, whatever comes of it then. */
+  readonly onProven?: (agentId: SpiffeId) => void;
 }
 
 export interface AttestedAgent {
@@ -49,16 +53,20 @@ export interface AttestationOptions {
   readonly authority: Authority;
   readonly registry: Registry;
   readonly verifiers: readonly NodeVerifier[];
+  /** Whether each agent gets a selector `spiffe_id:<its ID>`. */
+  readonly agentIdAsSelector: boolean;
+  readonly log: Logger;
 }
 
 const wording = { malformed: "failed to parse CSR", badSignature: "failed to verify CSR signature" };
 
-export function createAttestation({ authority, registry, verifiers }: AttestationOptions): Attestation {
+export function createAttestation(options: AttestationOptions): Attestation {
+  const { authority, registry, verifiers, agentIdAsSelector, log } = options;
   const byName = new Map(verifiers.map((verifier) => [verifier.name, verifier]));
   const { trustDomain } = registry;
 
   return {
-    async attest({ type, payload, csr, peerAddress }, ask) {
+    async attest({ type, payload, csr, peerAddress, onProven }, ask) {
       const { publicKeyInfo } = openCertificateRequest(csr, wording);
       const verifier = byName.get(type);
       if (!verifier) {
@@ -69,7 +77,9 @@ export function createAttestation({ authority, registry, verifiers }: Attestatio
         trustDomain,
         peerAddress,
         redeemToken: (token) => registry.redeemJoinToken(token),
+        ownBundle: () => registry.bundles.get(trustDomain) ?? emptyBundle(trustDomain),
       });
+      onProven?.(proven.agentId);
       return admit(type, proven, publicKeyInfo);
     },
     async renew(id, csr) {
@@ -90,6 +100,12 @@ export function createAttestation({ authority, registry, verifiers }: Attestatio
     if (trustDomainOf(agentId) !== trustDomain || !isAgentId(agentId)) {
       throw new SpireError("INTERNAL", `node attestor "${type}" gave "${agentId}", which is no agent's ID`);
     }
+    if (!pathOf(agentId).startsWith(`/spire/agent/${type}/`)) {
+      log.warn("The node attestor produced an invalid agent ID: outside of the attestor's own namespace", {
+        agent_id: agentId,
+        node_attestor_type: type,
+      });
+    }
     const svid = await authority.signAgentSvid(agentId, publicKeyInfo);
     // In one transaction: a ban at the same moment must not be undone.
     await registry.store.transaction(async ({ nodes }) => {
@@ -104,7 +120,9 @@ export function createAttestation({ authority, registry, verifiers }: Attestatio
         newExpiresAt: 0,
         canReattest,
         agentVersion: known?.agentVersion ?? "",
-        selectors: sortSelectors(selectors),
+        selectors: sortSelectors(
+          agentIdAsSelector ? [...selectors, { type: "spiffe_id", value: agentId }] : selectors,
+        ),
       });
     });
     await registry.catchUp();

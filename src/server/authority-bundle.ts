@@ -15,6 +15,12 @@ interface Texts {
   readonly untainted: string;
 }
 
+const tokenTexts = (key: string): Texts => ({
+  unknown: `no ${key} found with provided key ID`,
+  tainted: "key is already tainted",
+  untainted: "it is not possible to revoke an untainted key",
+});
+
 /** Why it can't be, in SPIRE's words. */
 const texts: Readonly<Record<AuthorityKind, Texts>> = {
   x509: {
@@ -22,11 +28,8 @@ const texts: Readonly<Record<AuthorityKind, Texts>> = {
     tainted: "root CA is already tainted",
     untainted: "it is not possible to revoke an untainted root CA",
   },
-  jwt: {
-    unknown: "no JWT Key found with provided key ID",
-    tainted: "key is already tainted",
-    untainted: "it is not possible to revoke an untainted key",
-  },
+  jwt: tokenTexts("JWT Key"),
+  wit: tokenTexts("WIT Key"),
 };
 
 /** The bundle with the authority tainted. @throws SpireError INTERNAL when it is unknown, or tainted already. */
@@ -45,6 +48,42 @@ export function revokeAuthority(bundle: TrustBundle, kind: AuthorityKind, id: st
   return changed(bundle, kind, revoke);
 }
 
+/** What is done to authorities of a bundle. */
+export type BundleEdit = "taint" | "untaint" | "remove";
+
+/**
+ * The bundle with this done to those of the authorities that it has and that are not so yet; the same object when
+ * there is nothing to do. Its sequence number is the caller's to raise.
+ */
+export function editAuthorities(
+  bundle: TrustBundle,
+  kind: AuthorityKind,
+  ids: ReadonlySet<string>,
+  edit: BundleEdit,
+): TrustBundle {
+  let isSame = true;
+  const editAll = <T extends Listed>(items: readonly T[], idOf: (item: T) => string): readonly T[] =>
+    items.flatMap((item) => {
+      const isDue = ids.has(idOf(item)) && (edit === "remove" || item.tainted !== (edit === "taint"));
+      if (!isDue) return [item];
+      isSame = false;
+      return edit === "remove" ? [] : [{ ...item, tainted: edit === "taint" }];
+    });
+  const edited = changed(bundle, kind, editAll);
+  return isSame ? bundle : { ...edited, sequenceNumber: bundle.sequenceNumber };
+}
+
+/** IDs of the bundle's authorities of a kind. */
+export const authorityIds = (bundle: TrustBundle, kind: AuthorityKind): ReadonlySet<string> =>
+  new Set(kind === "x509" ? bundle.x509Authorities.map(x509Id) : bundle[tokenFields[kind]].map(keyId));
+
+/** Those of them that are tainted. */
+export function taintedIds(bundle: TrustBundle, kind: AuthorityKind): ReadonlySet<string> {
+  const tainted = <T extends Listed>(items: readonly T[]): readonly T[] =>
+    items.filter((item) => item.tainted);
+  return authorityIds(changed(bundle, kind, tainted), kind);
+}
+
 const x509Id = ({ der }: TrustBundle["x509Authorities"][number]): string =>
   authorityId(parseCertificate(der));
 const keyId = ({ keyId: id }: TrustBundle["jwtAuthorities"][number]): string => id;
@@ -53,16 +92,20 @@ function find(bundle: TrustBundle, kind: AuthorityKind, id: string): Listed {
   const found: Listed | undefined =
     kind === "x509"
       ? bundle.x509Authorities.find((root) => x509Id(root) === id)
-      : bundle.jwtAuthorities.find((key) => keyId(key) === id);
+      : bundle[tokenFields[kind]].find((key) => keyId(key) === id);
   if (!found) throw new SpireError("INTERNAL", texts[kind].unknown);
   return found;
 }
+
+const tokenFields = { jwt: "jwtAuthorities", wit: "witAuthorities" } as const;
 
 type Change = <T extends Listed>(items: readonly T[], idOf: (item: T) => string) => readonly T[];
 
 function changed(bundle: TrustBundle, kind: AuthorityKind, change: Change): TrustBundle {
   const sequenceNumber = bundle.sequenceNumber + 1;
-  return kind === "x509"
-    ? { ...bundle, sequenceNumber, x509Authorities: change(bundle.x509Authorities, x509Id) }
-    : { ...bundle, sequenceNumber, jwtAuthorities: change(bundle.jwtAuthorities, keyId) };
+  if (kind === "x509") {
+    return { ...bundle, sequenceNumber, x509Authorities: change(bundle.x509Authorities, x509Id) };
+  }
+  const field = tokenFields[kind];
+  return { ...bundle, sequenceNumber, [field]: change(bundle[field], keyId) };
 }

@@ -8,13 +8,15 @@ import { authorityId } from "../core/x509/certificate.ts";
 import { type CaSubjectParts, createIssuer, type Issuer, issueSelfSignedCa } from "../core/x509/issue.ts";
 import type { KeyManager, ManagedKey } from "../plugins/key-managers/index.ts";
 import type { AuthorityKind, AuthorityStatus, JournalEntry, Slot } from "./journal.ts";
+import type { Upstream } from "./upstream.ts";
+import { leadsTo } from "./upstream-bundle.ts";
 
 /** An authority in its slot, with what signs in its name. */
 export interface HeldAuthority<Signer> extends JournalEntry {
   readonly signer: Signer;
 }
 
-/** What signs JWT-SVIDs. */
+/** What signs JWT-SVIDs or WIT-SVIDs. */
 export interface TokenSigner {
   readonly keyId: string;
   readonly key: SigningKey;
@@ -34,8 +36,13 @@ export interface AuthorityLine<Signer> {
   held(status: AuthorityStatus): HeldAuthority<Signer> | undefined;
   /** Makes a key and an authority, status prepared, for the slot that is not in use. */
   make(nowSeconds: number): Promise<Move>;
-  /** The prepared authority comes into force, and the one in force becomes old. */
-  activation(): Move;
+  /**
+   * The prepared authority, or again the old one, comes into force, and the one in force becomes old.
+   * @throws SpireError FAILED_PRECONDITION when there is none.
+   */
+  activation(from?: "prepared" | "old"): Move;
+  /** Forgets a prepared authority. */
+  discard(): void;
   publish(bundle: TrustBundle, entry: JournalEntry): TrustBundle;
   /** Takes up the authorities of a journal whose key is at hand and which the bundle still has. */
   restore(entries: readonly JournalEntry[], bundle: TrustBundle): Promise<void>;
@@ -57,7 +64,11 @@ interface LineTraits<Signer> {
   signer(entry: JournalEntry, key: ManagedKey): Signer | undefined;
 }
 
-const keyIdPrefixes: Readonly<Record<AuthorityKind, string>> = { x509: "x509-CA", jwt: "JWT-Signer" };
+const keyIdPrefixes: Readonly<Record<AuthorityKind, string>> = {
+  x509: "x509-CA",
+  jwt: "JWT-Signer",
+  wit: "WIT-Signer",
+};
 
 const slots: readonly Slot[] = ["A", "B"];
 
@@ -85,18 +96,24 @@ function createLine<Signer>(traits: LineTraits<Signer>, keyManager: KeyManager):
     held,
     async make(nowSeconds) {
       const slot = freeSlot();
+      // Its key is about to be replaced, so what was there can't be brought into force any more.
+      inSlot.delete(slot);
       const key = await keyManager.generate(keyId(slot), traits.keyType);
       const made = await traits.create(key, nowSeconds);
       return moveTo([{ ...made, slot, status: "prepared", issuedAt: nowSeconds }]);
     },
-    activation() {
-      const prepared = held("prepared");
-      if (!prepared) {
-        throw new SpireError("FAILED_PRECONDITION", `no ${traits.kind} authority is prepared`);
+    activation(from = "prepared") {
+      const next = held(from);
+      if (!next) {
+        throw new SpireError("FAILED_PRECONDITION", `no ${traits.kind} authority is ${from}`);
       }
-      const coming: HeldAuthority<Signer> = { ...prepared, status: "active" };
+      const coming: HeldAuthority<Signer> = { ...next, status: "active" };
       const active = held("active");
       return moveTo(active ? [{ ...active, status: "old" }, coming] : [coming]);
+    },
+    discard() {
+      const prepared = held("prepared");
+      if (prepared) inSlot.delete(prepared.slot);
     },
     publish: traits.publish,
     async restore(entries, bundle) {
@@ -118,32 +135,38 @@ export interface X509LineOptions {
   readonly keyType: KeyType;
   readonly ttlSeconds: number;
   readonly subject?: CaSubjectParts;
+  /** Undefined: they are self-signed. */
+  readonly upstream?: Upstream;
 }
 
-/** X.509 authorities, self-signed. Their ID is the subject key identifier in lowercase hex. */
+/**
+ * X.509 authorities, self-signed or signed upstream. Their ID is the subject key identifier in lowercase hex.
+ * Those that the server has from the other way of configuring it stay in use until their time comes.
+ */
 export function createX509Line(options: X509LineOptions): AuthorityLine<Issuer> {
-  const { trustDomain, keyManager, keyType, ttlSeconds, subject } = options;
+  const { trustDomain, keyManager, keyType, ttlSeconds, subject, upstream } = options;
   const traits: LineTraits<Issuer> = {
     kind: "x509",
     keyIdPrefix: keyIdPrefixes.x509,
     keyType,
     async create(key, nowSeconds) {
       const request = { key, trustDomain, ttlSeconds, ...(subject ? { subject } : {}) };
-      const { der, notAfter } = await issueSelfSignedCa(request, nowSeconds);
-      const signer = createIssuer(key, der, []);
+      const upstreamChain = upstream ? await upstream.mintCa(key, ttlSeconds) : [];
+      const [der = (await issueSelfSignedCa(request, nowSeconds)).der] = upstreamChain;
+      const signer = createIssuer(key, der, upstreamChain);
       return {
         authorityId: authorityId(exportPublicKeyInfo(key.publicKey)),
-        notAfter,
+        notAfter: signer.notAfter,
         der,
-        upstreamChain: [],
+        upstreamChain,
         signer,
       };
     },
-    publish: (bundle, { der }) => ({
-      ...bundle,
-      x509Authorities: [...bundle.x509Authorities, { der, tainted: false }],
-    }),
-    isPublished: (bundle, { der }) => bundle.x509Authorities.some((root) => equalBytes(root.der, der)),
+    publish: (bundle, { der, upstreamChain }) =>
+      upstreamChain.length > 0
+        ? bundle
+        : { ...bundle, x509Authorities: [...bundle.x509Authorities, { der, tainted: false }] },
+    isPublished: (bundle, entry) => leadsTo(entry, bundle.x509Authorities, entry.issuedAt),
     signer: (entry, key) =>
       authorityId(exportPublicKeyInfo(key.publicKey)) === entry.authorityId
         ? createIssuer(key, entry.der, entry.upstreamChain)
@@ -152,39 +175,41 @@ export function createX509Line(options: X509LineOptions): AuthorityLine<Issuer> 
   return createLine(traits, keyManager);
 }
 
-export interface JwtLineOptions {
+export interface TokenLineOptions {
+  /** What the tokens are. */
+  readonly kind: "jwt" | "wit";
   readonly keyManager: KeyManager;
   readonly keyType: KeyType;
   readonly ttlSeconds: number;
+  /** Makes a key known elsewhere, before it is in this server's bundle; undefined: nobody else has to know. */
+  readonly announce?: (authority: TokenAuthority) => Promise<void>;
 }
 
-/** JWT authorities. Their ID is the key ID (`kid`): 32 random letters and digits. */
-export function createJwtLine({
+/** JWT or WIT authorities. Their ID is the key ID (`kid`): 32 random letters and digits. */
+export function createTokenLine({
+  kind,
   keyManager,
   keyType,
   ttlSeconds,
-}: JwtLineOptions): AuthorityLine<TokenSigner> {
+  announce,
+}: TokenLineOptions): AuthorityLine<TokenSigner> {
+  const field = kind === "jwt" ? "jwtAuthorities" : "witAuthorities";
+  const isPublished = (bundle: TrustBundle, { authorityId }: JournalEntry) =>
+    bundle[field].some(({ keyId }) => keyId === authorityId);
   const traits: LineTraits<TokenSigner> = {
-    kind: "jwt",
-    keyIdPrefix: keyIdPrefixes.jwt,
+    kind,
+    keyIdPrefix: keyIdPrefixes[kind],
     keyType,
     async create(key, nowSeconds) {
       const keyId = randomKeyId();
       const notAfter = nowSeconds + ttlSeconds;
-      return {
-        authorityId: keyId,
-        notAfter,
-        der: exportPublicKeyInfo(key.publicKey),
-        upstreamChain: [],
-        signer: { keyId, key },
-      };
+      const der = exportPublicKeyInfo(key.publicKey);
+      await announce?.(tokenAuthority({ authorityId: keyId, notAfter, der }));
+      return { authorityId: keyId, notAfter, der, upstreamChain: [], signer: { keyId, key } };
     },
-    publish: (bundle, entry) => ({
-      ...bundle,
-      jwtAuthorities: [...bundle.jwtAuthorities, tokenAuthority(entry)],
-    }),
-    isPublished: (bundle, { authorityId }) =>
-      bundle.jwtAuthorities.some(({ keyId }) => keyId === authorityId),
+    publish: (bundle, entry) =>
+      isPublished(bundle, entry) ? bundle : { ...bundle, [field]: [...bundle[field], tokenAuthority(entry)] },
+    isPublished,
     signer: (entry, key) =>
       equalBytes(exportPublicKeyInfo(key.publicKey), entry.der)
         ? { keyId: entry.authorityId, key }
@@ -193,7 +218,9 @@ export function createJwtLine({
   return createLine(traits, keyManager);
 }
 
-const tokenAuthority = ({ authorityId, der, notAfter }: JournalEntry): TokenAuthority => ({
+type TokenFacts = Pick<JournalEntry, "authorityId" | "der" | "notAfter">;
+
+const tokenAuthority = ({ authorityId, der, notAfter }: TokenFacts): TokenAuthority => ({
   keyId: authorityId,
   publicKey: der,
   expiresAt: notAfter,

@@ -4,7 +4,9 @@ import { SpireError } from "../core/errors.ts";
 import { createTokenId, signJwtSvid } from "../core/jwt-svid.ts";
 import type { KeyType } from "../core/keys.ts";
 import type { Logger } from "../core/log.ts";
+import { type Metrics, nullMetrics } from "../core/metrics.ts";
 import { type SpiffeId, serverId, type TrustDomain, trustDomainId } from "../core/spiffe-id.ts";
+import { type ConfirmationKey, signWitSvid } from "../core/wit-svid.ts";
 import {
   type CaSubjectParts,
   type IssuedCertificate,
@@ -13,11 +15,20 @@ import {
   issueDownstreamCa,
   issueServerSvid,
   issueWorkloadSvid,
+  workloadSubject,
 } from "../core/x509/issue.ts";
+import type { CredentialComposer, X509SvidAttributes } from "../plugins/credential-composers/index.ts";
 import type { KeyManager } from "../plugins/key-managers/index.ts";
 import { type AuthorityKeeper, createKeeper } from "./authority-keeper.ts";
-import { type AuthorityLine, createJwtLine, createX509Line, type HeldAuthority } from "./authority-line.ts";
+import {
+  type AuthorityLine,
+  createTokenLine,
+  createX509Line,
+  type HeldAuthority,
+  type TokenSigner,
+} from "./authority-line.ts";
 import type { Registry } from "./registry.ts";
+import type { Upstream } from "./upstream.ts";
 
 /** A certificate with the chain that is sent along with it. */
 export interface SignedCertificate extends IssuedCertificate {
@@ -33,9 +44,19 @@ export interface SignedToken {
   readonly issuedAt: number;
   /** Unix seconds. */
   readonly expiresAt: number;
+  /** The authority of its kind that signed. */
+  readonly authorityId: string;
+}
+
+/** Whom something is signed for: an agent's workloads, as an entry allows. */
+export interface SvidHolder {
+  readonly agent: SpiffeId;
+  readonly entryId: string;
 }
 
 export interface WorkloadRequest {
+  /** Undefined = it is minted. */
+  readonly holder?: SvidHolder;
   readonly spiffeId: SpiffeId;
   /** DER. */
   readonly publicKeyInfo: Uint8Array;
@@ -47,12 +68,24 @@ export interface WorkloadRequest {
 }
 
 export interface TokenRequest {
+  /** Undefined = it is minted. */
+  readonly holder?: SvidHolder;
   readonly spiffeId: SpiffeId;
   readonly audience: readonly string[];
   /** 0 or less = the server's default. */
   readonly ttlSeconds: number;
   /** Whether the token gets an ID (`jti`). */
   readonly withId: boolean;
+}
+
+export interface WitRequest {
+  /** Undefined = it is minted. */
+  readonly holder?: SvidHolder;
+  readonly spiffeId: SpiffeId;
+  /** The workload's own; has passed `requireConfirmation`. */
+  readonly confirmation: ConfirmationKey;
+  /** 0 or less = an hour. */
+  readonly ttlSeconds: number;
 }
 
 /**
@@ -68,6 +101,8 @@ export interface Authority extends AuthorityKeeper {
   signDownstreamCa(publicKeyInfo: Uint8Array, ttlSeconds: number): Promise<SignedCertificate>;
   /** @throws SpireError INVALID_ARGUMENT when all of the audience is empty. */
   signJwtSvid(request: TokenRequest): Promise<SignedToken>;
+  /** Undefined: this server issues no WIT-SVIDs. */
+  readonly signWitSvid?: (request: WitRequest) => Promise<SignedToken>;
 }
 
 export interface AuthorityOptions {
@@ -76,6 +111,8 @@ export interface AuthorityOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Undefined = nothing is measured. */
+  readonly metrics?: Metrics;
   readonly caKeyType: KeyType;
   readonly jwtKeyType: KeyType;
   readonly caSubject?: CaSubjectParts;
@@ -85,24 +122,47 @@ export interface AuthorityOptions {
   readonly jwtSvidTtlSeconds: number;
   readonly agentTtlSeconds: number;
   readonly jwtIssuer?: string;
+  /** Signs this server's X.509 authorities; undefined: they sign themselves. */
+  readonly upstream?: Upstream;
+  /** In the order in which they are asked; none unless given. */
+  readonly composers?: readonly CredentialComposer[];
+  /** Undefined: no WIT-SVIDs are issued, and no authority for them is made. */
+  readonly wit?: WitOptions;
 }
+
+export interface WitOptions {
+  readonly keyType: KeyType;
+  /** `iss` of WIT-SVIDs; undefined = none. */
+  readonly issuer?: string;
+}
+
+/** Seconds. */
+const defaultWitTtl = 3_600;
 
 /** Takes up the authorities that journal, key manager and bundle agree on; `recover` makes what is missing. */
 export async function createAuthority(options: AuthorityOptions): Promise<Authority> {
-  const { trustDomain, keyManager, registry, clock, log } = options;
+  const { trustDomain, keyManager, registry, clock, log, metrics = nullMetrics } = options;
   const x509 = createX509Line({
     trustDomain,
     keyManager,
     keyType: options.caKeyType,
     ttlSeconds: options.caTtlSeconds,
     ...(options.caSubject ? { subject: options.caSubject } : {}),
+    ...(options.upstream ? { upstream: options.upstream } : {}),
   });
-  const jwt = createJwtLine({
-    keyManager,
-    keyType: options.jwtKeyType,
-    ttlSeconds: options.caTtlSeconds,
-  });
-  const keeper = await createKeeper({ lines: [x509, jwt], keyManager, registry, clock, log });
+  const tokenLine = (kind: "jwt" | "wit", keyType: KeyType) =>
+    createTokenLine({
+      kind,
+      keyManager,
+      keyType,
+      ttlSeconds: options.caTtlSeconds,
+      // SPIRE's servers have a method to publish WIT keys upstream, but none of them answers it.
+      ...(options.upstream && kind === "jwt" ? { announce: options.upstream.publishJwtKey } : {}),
+    });
+  const jwt = tokenLine("jwt", options.jwtKeyType);
+  const wit = options.wit && tokenLine("wit", options.wit.keyType);
+  const lines = [x509, jwt, ...(wit ? [wit] : [])];
+  const keeper = await createKeeper({ lines, keyManager, registry, clock, log, metrics });
 
   async function usable<S>(line: AuthorityLine<S>): Promise<HeldAuthority<S>> {
     const active = line.held("active");
@@ -121,16 +181,37 @@ export async function createAuthority(options: AuthorityOptions): Promise<Author
     return { ...issued, chain: [issued.der, ...upstreamChain], authorityId };
   }
 
+  async function workloadAttributes({ spiffeId, dnsNames, subjectDer }: WorkloadRequest) {
+    // The usual subject is encoded once for all.
+    if (!options.composers?.length && subjectDer === undefined) return { dnsNames };
+    let attributes: X509SvidAttributes = { dnsNames, subject: workloadSubject(dnsNames, subjectDer) };
+    for (const composer of options.composers ?? []) {
+      attributes = (await composer.composeWorkloadX509Svid?.(spiffeId, attributes)) ?? attributes;
+    }
+    return attributes;
+  }
+
+  const signWit =
+    (line: AuthorityLine<TokenSigner>, issuer: string | undefined) =>
+    async ({ spiffeId, confirmation, ttlSeconds }: WitRequest): Promise<SignedToken> => {
+      const { signer, notAfter, authorityId } = await usable(line);
+      const issuedAt = unixSeconds(clock);
+      const expiresAt = Math.min(issuedAt + ttlOr(ttlSeconds, defaultWitTtl), notAfter);
+      const request = { ...signer, spiffeId, confirmation, issuedAt, expiresAt };
+      const token = await signWitSvid({ ...request, ...(issuer ? { issuer } : {}) });
+      return { token, issuedAt, expiresAt, authorityId };
+    };
+
   return {
     trustDomain,
-    signWorkloadSvid: (request) =>
-      sign((issuer, now) =>
-        issueWorkloadSvid(
-          issuer,
-          { ...request, ttlSeconds: ttlOr(request.ttlSeconds, options.x509SvidTtlSeconds) },
-          now,
-        ),
-      ),
+    async signWorkloadSvid(request) {
+      const { spiffeId, publicKeyInfo } = request;
+      const ttlSeconds = ttlOr(request.ttlSeconds, options.x509SvidTtlSeconds);
+      const attributes = await workloadAttributes(request);
+      return sign((issuer, now) =>
+        issueWorkloadSvid(issuer, { spiffeId, publicKeyInfo, ttlSeconds, ...attributes }, now),
+      );
+    },
     signAgentSvid: (spiffeId, publicKeyInfo) =>
       sign((issuer, now) =>
         issueAgentSvid(issuer, { spiffeId, publicKeyInfo, ttlSeconds: options.agentTtlSeconds }, now),
@@ -156,7 +237,7 @@ export async function createAuthority(options: AuthorityOptions): Promise<Author
       if (named.length === 0) {
         throw new SpireError("INVALID_ARGUMENT", "invalid JWT-SVID audience: cannot be empty");
       }
-      const { signer, notAfter } = await usable(jwt);
+      const { signer, notAfter, authorityId } = await usable(jwt);
       const issuedAt = unixSeconds(clock);
       const expiresAt = Math.min(issuedAt + ttlOr(ttlSeconds, options.jwtSvidTtlSeconds), notAfter);
       const token = await signJwtSvid({
@@ -168,8 +249,9 @@ export async function createAuthority(options: AuthorityOptions): Promise<Author
         ...(options.jwtIssuer ? { issuer: options.jwtIssuer } : {}),
         ...(withId ? { jti: createTokenId() } : {}),
       });
-      return { token, issuedAt, expiresAt };
+      return { token, issuedAt, expiresAt, authorityId };
     },
+    ...(wit ? { signWitSvid: signWit(wit, options.wit?.issuer) } : {}),
     ...keeper,
   };
 }

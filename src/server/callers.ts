@@ -15,7 +15,13 @@ export interface CallerOptions {
   readonly clock: Clock;
 }
 
-export function createAccessLookups({ registry, adminIds, clock }: CallerOptions): AccessLookups {
+export interface LookupOptions extends CallerOptions {
+  /** Told of each call of an agent in good standing. */
+  readonly onAgentCall?: (svid: PeerSvid) => void;
+}
+
+export function createAccessLookups(options: LookupOptions): AccessLookups {
+  const { registry, adminIds, clock, onAgentCall } = options;
   /** An entry that has expired grants nothing, although it may take a while until it is pruned. */
   const validEntries = (id: SpiffeId) =>
     registry.index
@@ -25,7 +31,10 @@ export function createAccessLookups({ registry, adminIds, clock }: CallerOptions
     configuredAdmin: (id) => adminIds.includes(id),
     admin: (id) => validEntries(id).some(({ admin }) => admin),
     downstream: (id) => validEntries(id).some(({ downstream }) => downstream),
-    agent: (svid) => authorizeAgent(registry, svid, unixSeconds(clock)),
+    async agent(svid) {
+      await authorizeAgent(registry, svid, unixSeconds(clock));
+      onAgentCall?.(svid);
+    },
   };
 }
 
@@ -69,14 +78,17 @@ async function promote(registry: Registry, { id, serialNumber }: PeerSvid): Prom
 }
 
 /** TLS of the TCP port: clients of this trust domain, and administrators that the configuration names. */
-export function createServerTls(options: CallerOptions & { readonly identity: ServerIdentity }): ServerTls {
-  const { registry, identity, adminIds, clock } = options;
+export function createServerTls(
+  options: CallerOptions & { readonly identity: ServerIdentity; readonly requirePqKem: boolean },
+): ServerTls {
+  const { registry, identity, adminIds, requirePqKem, clock } = options;
   const accepted = new Set([registry.trustDomain, ...adminIds.map(trustDomainOf)]);
   return {
     identity: identity.current,
     onIdentityChange: identity.onChange,
     bundle: (trustDomain) => (accepted.has(trustDomain) ? registry.bundles.get(trustDomain) : undefined),
     acceptId: (id) => trustDomainOf(id) === registry.trustDomain || adminIds.includes(id),
+    requirePqKem,
     clock,
   };
 }

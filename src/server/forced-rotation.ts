@@ -7,7 +7,10 @@ import type { AuthorityKind, JournalEntry } from "./journal.ts";
 
 /** All answer with the authority concerned. */
 export interface ForcedRotation {
-  /** Replaces an authority that was prepared before, and forgets the old one: both use the same key slot. */
+  /**
+   * Replaces an authority that was prepared before, and forgets the old one: both use the same key slot.
+   * @throws SpireError INTERNAL when it can't be made, for instance because the upstream authority is away.
+   */
   prepare(kind: AuthorityKind): Promise<JournalEntry>;
   /** @throws SpireError INVALID_ARGUMENT unless the ID is the prepared authority's. */
   activate(kind: AuthorityKind, authorityId: string): Promise<JournalEntry>;
@@ -27,7 +30,10 @@ export function createForcedRotation(keeper: AuthorityKeeper, log: Logger): Forc
   return {
     prepare: (kind) =>
       keeper.exclusively(async ({ prepare, state }) => {
-        await prepare([kind]);
+        await prepare([kind]).catch((error: unknown) => {
+          const message = `failed to prepare ${names[kind]}: ${SpireError.from(error).message}`;
+          throw new SpireError("INTERNAL", message, { cause: error });
+        });
         return required(state(kind, "prepared"), kind);
       }),
     activate: (kind, authorityId) =>
@@ -41,7 +47,7 @@ export function createForcedRotation(keeper: AuthorityKeeper, log: Logger): Forc
       keeper.exclusively(async (steps) => {
         const old = oldToTaint(steps, kind, authorityId);
         await within(`failed to taint ${names[kind]}`, () =>
-          steps.changeBundle((bundle) => taintAuthority(bundle, kind, authorityId)),
+          steps.changeBundle((bundle) => taintAuthority(bundle, kind, authorityId), `${names[kind]} tainted`),
         );
         log.info(`${names[kind]} tainted successfully`, { local_authority_id: authorityId });
         return old;
@@ -50,7 +56,10 @@ export function createForcedRotation(keeper: AuthorityKeeper, log: Logger): Forc
       keeper.exclusively(async (steps) => {
         const old = await within("invalid authority ID", async () => oldToRevoke(steps, kind, authorityId));
         await within(`failed to revoke ${names[kind]}`, () =>
-          steps.changeBundle((bundle) => revokeAuthority(bundle, kind, authorityId)),
+          steps.changeBundle(
+            (bundle) => revokeAuthority(bundle, kind, authorityId),
+            `${names[kind]} revoked`,
+          ),
         );
         log.info(`${names[kind]} revoked successfully`, { local_authority_id: authorityId });
         return old;
@@ -58,7 +67,11 @@ export function createForcedRotation(keeper: AuthorityKeeper, log: Logger): Forc
   };
 }
 
-const names: Readonly<Record<AuthorityKind, string>> = { x509: "X.509 authority", jwt: "JWT authority" };
+const names: Readonly<Record<AuthorityKind, string>> = {
+  x509: "X.509 authority",
+  jwt: "JWT authority",
+  wit: "WIT authority",
+};
 
 type Slots = Pick<AuthoritySteps, "state">;
 
@@ -96,6 +109,10 @@ const revocationRefusals: Readonly<Record<AuthorityKind, { prepared: string; unk
   jwt: {
     prepared: "unable to use a prepared key",
     unknown: "no JWT authority found with provided authority ID",
+  },
+  wit: {
+    prepared: "unable to use a prepared key",
+    unknown: "no WIT authority found with provided authority ID",
   },
 };
 

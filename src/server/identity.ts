@@ -2,6 +2,8 @@
 import { type Clock, unixSeconds } from "../core/clock.ts";
 import { exportPublicKeyInfo, generateKey, type KeyType, type LocalKey } from "../core/keys.ts";
 import type { Logger } from "../core/log.ts";
+import { type Metrics, measured, nullMetrics } from "../core/metrics.ts";
+import { serverId } from "../core/spiffe-id.ts";
 import { startTask } from "../core/tasks.ts";
 import type { TlsIdentity } from "../rpc/tls.ts";
 import type { Authority, SignedCertificate } from "./authority.ts";
@@ -20,14 +22,24 @@ export interface ServerIdentityOptions {
   readonly keyType: KeyType;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Undefined = nothing is measured. */
+  readonly metrics?: Metrics;
 }
 
 /** Resolves with the first SVID issued; makes the first authorities when there are none. */
 export async function createServerIdentity(options: ServerIdentityOptions): Promise<ServerIdentity> {
-  const { authority, keyType, clock, log } = options;
+  const { authority, keyType, clock, log, metrics = nullMetrics } = options;
   const listeners = new Set<() => void>();
   const [firstKey] = await Promise.all([generateKey(keyType), authority.recover()]);
-  let identity = await issue(authority, firstKey);
+  const rotate = (newKey: () => Promise<LocalKey>) =>
+    measured(metrics, ["svid", "rotate"], async () => issue(authority, await newKey()));
+  let identity = await rotate(async () => firstKey);
+  const logSigned = () =>
+    log.debug("Signed X509 SVID", {
+      spiffe_id: serverId(authority.trustDomain),
+      expiration: isoTime(identity.issuedBy.notAfter),
+    });
+  logSigned();
 
   function isDue(): boolean {
     const { issuedBy } = identity;
@@ -43,8 +55,9 @@ export async function createServerIdentity(options: ServerIdentityOptions): Prom
     backoff: { initialMs: checkIntervalMs, maximumMs: 6 * checkIntervalMs },
     async run() {
       if (isDue()) {
-        identity = await issue(authority, await generateKey(keyType));
-        log.debug("Rotated server SVID", { expiration: isoTime(identity.issuedBy.notAfter) });
+        log.debug("Rotating server SVID");
+        identity = await rotate(() => generateKey(keyType));
+        logSigned();
         for (const listener of listeners) listener();
       }
       return checkIntervalMs;
@@ -74,4 +87,5 @@ async function issue(authority: Authority, key: LocalKey): Promise<IssuedIdentit
   return { chain: signed.chain, privateKey: key.privateKey, issuedBy: signed };
 }
 
-const isoTime = (unix: number): string => new Date(unix * 1000).toISOString();
+/** RFC 3339 in whole seconds, as SPIRE logs times. */
+const isoTime = (unix: number): string => new Date(unix * 1000).toISOString().replace(".000Z", "Z");

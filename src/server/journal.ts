@@ -1,11 +1,12 @@
 /** The CA journal: which authority lives in which key slot, so that a restarted server goes on with its keys. */
-import type { Logger } from "../core/log.ts";
+import { type Logger, nullLogger } from "../core/log.ts";
 import type { JournalStore } from "../plugins/datastores/index.ts";
 
 /** What an authority signs. */
-export type AuthorityKind = "x509" | "jwt";
+export type AuthorityKind = "x509" | "jwt" | "wit";
 
-export const authorityKinds: readonly AuthorityKind[] = ["x509", "jwt"];
+/** All of them; a server has no authority of kind wit unless it issues WIT-SVIDs. */
+export const authorityKinds: readonly AuthorityKind[] = ["x509", "jwt", "wit"];
 
 /** Each kind has two keys: one in use, one that comes next or was before. */
 export type Slot = "A" | "B";
@@ -58,14 +59,19 @@ export async function openJournal(
   const record = x509AuthorityIds.length > 0 ? await journals.find(x509AuthorityIds) : undefined;
   let content = record === undefined ? noEntries : parseJournal(record.data, log);
   let recordedUnder = record?.activeX509AuthorityId;
+  if (!record) log.info("There is not a CA journal record that matches any of the local X509 authority IDs");
+  const { x509, jwt, wit } = content;
+  log.info("Journal loaded", { x509_cas: x509.length, jwt_keys: jwt.length, wit_keys: wit.length });
 
   return {
     entries: (kind) => content[kind],
     async write(changes) {
       const next = { ...content };
       for (const { kind, entry } of changes) next[kind] = withEntry(next[kind], entry);
-      const active = next.x509.find(({ status }) => status === "active")?.authorityId;
+      // An earlier one stays active on paper when it was lost before its successor came into force.
+      const active = next.x509.findLast(({ status }) => status === "active")?.authorityId;
       if (active !== undefined) {
+        if (recordedUnder === undefined) log.info("Creating a new CA journal entry");
         await journals.put({ activeX509AuthorityId: active, data: formatJournal(next) }, recordedUnder);
         recordedUnder = active;
       }
@@ -76,7 +82,7 @@ export async function openJournal(
 
 type Content = Readonly<Record<AuthorityKind, readonly JournalEntry[]>>;
 
-const noEntries: Content = { x509: [], jwt: [] };
+const noEntries: Content = { x509: [], jwt: [], wit: [] };
 
 function withEntry(entries: readonly JournalEntry[], entry: JournalEntry): readonly JournalEntry[] {
   const at = entries.findIndex(({ authorityId }) => authorityId === entry.authorityId);
@@ -86,14 +92,25 @@ function withEntry(entries: readonly JournalEntry[], entry: JournalEntry): reado
 const toBase64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
 const fromBase64 = (text: string): Uint8Array => Buffer.from(text, "base64");
 
-const formatJournal = (content: Content): string =>
-  JSON.stringify({ x509: content.x509.map(formatEntry), jwt: content.jwt.map(formatEntry) });
+/** Without authorities of kind wit, the text is that of a program which knows of none. */
+export const formatJournal = ({ x509, jwt, wit }: Content): string =>
+  JSON.stringify({
+    x509: x509.map(formatEntry),
+    jwt: jwt.map(formatEntry),
+    ...(wit.length > 0 ? { wit: wit.map(formatEntry) } : {}),
+  });
 
 const formatEntry = (entry: JournalEntry) => ({
   ...entry,
   der: toBase64(entry.der),
   upstreamChain: entry.upstreamChain.map(toBase64),
 });
+
+/** When the last of a journal's authorities ends, in unix seconds; undefined when it has none that can be read. */
+export function endOfJournal(text: string): number | undefined {
+  const entries = Object.values(parseJournal(text, nullLogger)).flat();
+  return entries.length > 0 ? Math.max(...entries.map(({ notAfter }) => notAfter)) : undefined;
+}
 
 /** Entries that make no sense are left out: at worst the server makes a new authority. */
 function parseJournal(text: string, log: Logger): Content {
@@ -108,7 +125,7 @@ function parseJournal(text: string, log: Logger): Content {
     const found: unknown = isObject(stored) ? stored[kind] : undefined;
     return Array.isArray(found) ? found.flatMap(parseEntry) : [];
   };
-  return { x509: list("x509"), jwt: list("jwt") };
+  return { x509: list("x509"), jwt: list("jwt"), wit: list("wit") };
 }
 
 function parseEntry(stored: unknown): JournalEntry[] {

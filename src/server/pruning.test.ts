@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
   type AuthorityFixture,
   caTtl,
@@ -11,7 +11,7 @@ import {
 import { nullLogger } from "../core/log.ts";
 import { emptyBundle } from "../core/trust-bundle.ts";
 import { authorityKinds } from "./journal.ts";
-import { pruneBundle, startBundlePruning } from "./pruning.ts";
+import { pruneBundle, startBundlePruning, startJournalPruning } from "./pruning.ts";
 
 let fixture: AuthorityFixture;
 beforeEach(async () => {
@@ -24,7 +24,7 @@ const graceEnd = startSeconds + caTtl + 24 * hour;
 
 /** A bundle with authorities from the start and from half a day later. */
 async function twoGenerations() {
-  const authority = await fixture.open();
+  const authority = await fixture.open({ wit: { keyType: "ec-p256" } });
   await authority.recover();
   fixture.clock.jump(12 * hour * 1000);
   await authority.prepare(authorityKinds);
@@ -37,6 +37,8 @@ test("an authority leaves the bundle a day after its end", async () => {
   const pruned = pruneBundle(full, graceEnd + 1);
   expect(pruned.x509Authorities).toEqual(full.x509Authorities.slice(1));
   expect(pruned.jwtAuthorities).toEqual(full.jwtAuthorities.slice(1));
+  expect(pruned.witAuthorities).toEqual(full.witAuthorities.slice(1));
+  expect(full.witAuthorities).toHaveLength(2);
   expect(pruned.sequenceNumber).toBe(full.sequenceNumber + 1);
 });
 
@@ -62,4 +64,41 @@ test("the running server looks each six hours", async () => {
   await fixture.clock.advance(6 * hour * 1000);
   await until(() => bundle().x509Authorities.length === 1);
   await task.stop();
+});
+
+describe("journals of servers", () => {
+  const day = 24 * hour;
+  const data = (notAfter: number) =>
+    JSON.stringify({
+      x509: [],
+      jwt: [],
+      wit: [
+        { slot: "A", authorityId: "k", status: "active", issuedAt: 1, notAfter, der: "", upstreamChain: [] },
+      ],
+    });
+  const put = (activeX509AuthorityId: string, text: string) =>
+    fixture.registry.store.journals.put({ activeX509AuthorityId, data: text }, undefined);
+  const ids = async () =>
+    (await fixture.registry.store.journals.list()).map(({ activeX509AuthorityId: id }) => id).sort();
+
+  test("whose authorities all ended 14 days ago go after eight hours, and nobody else's", async () => {
+    const authority = await fixture.open();
+    await authority.recover();
+    const own = String(authority.state("x509", "active")?.authorityId);
+    const end = startSeconds + 8 * hour - 14 * day;
+    await put("gone", data(end - 1));
+    await put("still", data(end));
+    await put("damaged", "{");
+    await put("empty", "{}");
+    const lines: unknown[] = [];
+    const log = { ...nullLogger, info: (message: string, fields = {}) => lines.push([message, fields]) };
+    const task = startJournalPruning({ registry: fixture.registry, clock: fixture.clock, log });
+    await fixture.clock.advance(8 * hour * 1000 - 1);
+    expect(lines).toEqual([]);
+    await fixture.clock.advance(1);
+    await until(() => lines.length > 0);
+    await task.stop();
+    expect(lines).toEqual([["Pruned stale CA journal record", { local_authority_id: "gone" }]]);
+    expect(await ids()).toEqual([own, "damaged", "empty", "still"].sort());
+  });
 });

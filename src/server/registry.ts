@@ -4,6 +4,7 @@ import { type Clock, unixSeconds } from "../core/clock.ts";
 import type { Entry, EntryDraft } from "../core/entry.ts";
 import { notFound } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
+import { type Metrics, measured, nullMetrics } from "../core/metrics.ts";
 import type { AttestedNode } from "../core/node.ts";
 import type { SpiffeId, TrustDomain } from "../core/spiffe-id.ts";
 import { type Backoff, startTask } from "../core/tasks.ts";
@@ -56,17 +57,22 @@ export interface Registry {
   banAgent(id: SpiffeId): Promise<void>;
   /** Removes the agent, its selectors and its join token's alias entry. @throws SpireError NOT_FOUND `agent not found`. */
   deleteAgent(id: SpiffeId): Promise<void>;
-  /** Deletes all agents that the filter matches; returns them. */
-  purgeAgents(filter: NodeFilter): Promise<readonly AttestedNode[]>;
+  /** Deletes the agents that the filter matches, at most `limit` of them (0 = all); returns them. */
+  purgeAgents(filter: NodeFilter, limit?: number): Promise<readonly AttestedNode[]>;
 
   /** All bundles, from memory; current when a write resolves. */
   readonly bundles: ReadonlyMap<TrustDomain, TrustBundle>;
   listBundles(page: PageRequest): Promise<Page<TrustBundle>>;
   countBundles(): Promise<number>;
-  /** See `BundleStore.mutate`. */
+  /**
+   * See `BundleStore.mutate`. Of the own trust domain's bundle each version is kept.
+   *
+   * @param reason of the change, for the bundle's history.
+   */
   mutateBundle(
     trustDomain: TrustDomain,
     change: (current: TrustBundle | undefined) => TrustBundle,
+    reason?: string,
   ): Promise<TrustBundle>;
   /** @throws SpireError NOT_FOUND; FAILED_PRECONDITION in mode restrict while entries federate with it. */
   deleteBundle(trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<void>;
@@ -84,6 +90,8 @@ export interface RegistryOptions {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Undefined = nothing is measured. */
+  readonly metrics?: Metrics;
   /** Milliseconds between looks for other servers' writes; unset = the store is ours alone. */
   readonly pollIntervalMs?: number;
 }
@@ -95,7 +103,7 @@ const backoff: Backoff = { initialMs: 1_000, maximumMs: 30_000 };
 
 /** Reads the whole store into memory once, then follows its change feed. */
 export async function createRegistry(options: RegistryOptions): Promise<Registry> {
-  const { store, trustDomain, clock, log, pollIntervalMs } = options;
+  const { store, trustDomain, clock, log, pollIntervalMs, metrics = nullMetrics } = options;
   const listeners = new Set<(change: RegistryChange) => void>();
   const tell = (change: RegistryChange) => {
     for (const listener of listeners) {
@@ -106,7 +114,9 @@ export async function createRegistry(options: RegistryOptions): Promise<Registry
       }
     }
   };
-  const follower = await createFollower(store, trustDomain, tell);
+  const follower = await measured(metrics, ["entry", "cache", "reload"], () =>
+    createFollower(store, trustDomain, tell),
+  );
   const entryWriter = createEntryWriter(store.entries, trustDomain, clock);
   const joinTokens = createJoinTokens(store, trustDomain, clock);
 
@@ -119,8 +129,15 @@ export async function createRegistry(options: RegistryOptions): Promise<Registry
 
   async function prune(): Promise<number> {
     const now = unixSeconds(clock);
-    const expired = await indexed(store.entries.pruneExpired(now));
-    for (const entry_id of expired) log.info("Pruned an expired registration", { entry_id });
+    const expired = await measured(metrics, ["registration_entry", "manager", "prune"], () =>
+      store.entries.pruneExpired(now),
+    );
+    for (const entry_id of expired) {
+      const entry = follower.index.entry(entry_id);
+      const about = { spiffe_id: entry?.spiffeId, parent_id: entry?.parentId };
+      log.info("Pruned an expired registration", { entry_id, ...about });
+    }
+    if (expired.length > 0) await follower.catchUp();
     const tokens = await store.joinTokens.pruneExpired(now);
     if (tokens > 0) log.info("Pruned expired join tokens", { count: tokens });
     await store.changes.prune(follower.position - keptChanges);
@@ -163,10 +180,10 @@ export async function createRegistry(options: RegistryOptions): Promise<Registry
       const [deleted] = await indexed(deleteAgents(store, async () => [id]));
       found(deleted);
     },
-    purgeAgents: (filter) =>
+    purgeAgents: (filter, limit = 0) =>
       indexed(
         deleteAgents(store, async (groups) => {
-          const { items } = await groups.nodes.list(filter, { size: 0, token: "" });
+          const { items } = await groups.nodes.list(filter, { size: limit, token: "" });
           return items.map(({ id }) => id);
         }),
       ),
@@ -174,7 +191,10 @@ export async function createRegistry(options: RegistryOptions): Promise<Registry
     bundles: follower.bundles,
     listBundles: (page) => store.bundles.list(page),
     countBundles: () => store.bundles.count(),
-    mutateBundle: (id, change) => indexed(store.bundles.mutate(id, change)),
+    mutateBundle: (id, change, reason = "") => {
+      const version = id === trustDomain ? { recordedAt: unixSeconds(clock), reason } : undefined;
+      return indexed(store.bundles.mutate(id, change, version));
+    },
     deleteBundle: (id, mode) => indexed(store.bundles.delete(id, mode)),
 
     catchUp: follower.catchUp,

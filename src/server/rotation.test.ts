@@ -29,7 +29,7 @@ let rotation: Task;
 
 beforeEach(async () => {
   fixture = await createAuthorityFixture();
-  authority = await fixture.open();
+  authority = await fixture.open({ wit: { keyType: "ec-p256" } });
   const common = { authority, clock: fixture.clock, log: nullLogger };
   identity = await createServerIdentity({ ...common, keyType: "ec-p256" });
   rotation = startRotation(common);
@@ -84,12 +84,14 @@ describe("rotation", () => {
     expect(active()).toBe(first);
     expect(bundle().x509Authorities).toHaveLength(2);
     expect(bundle().jwtAuthorities).toHaveLength(2);
+    expect(bundle().witAuthorities).toHaveLength(2);
 
     await goTo(startSeconds + 20 * hour - 60);
     expect(active()).toBe(first);
     await goTo(startSeconds + 20 * hour);
     await until(() => active() !== first);
-    await until(() => authority.state("jwt", "active")?.slot === "B");
+    await until(() => authority.state("wit", "active")?.slot === "B");
+    expect(authority.state("jwt", "active")?.slot).toBe("B");
     expect(authority.state("x509", "old")?.authorityId).toBe(String(first));
     expect(bundle().x509Authorities).toHaveLength(2);
   });

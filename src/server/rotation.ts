@@ -1,9 +1,10 @@
 /** When authorities are replaced: the next one is published well before it signs, and signs well before the end. */
 import { type Clock, unixSeconds } from "../core/clock.ts";
+import { formatGoDuration } from "../core/go-text.ts";
 import type { Logger } from "../core/log.ts";
 import { startTask, type Task } from "../core/tasks.ts";
 import type { AuthorityKeeper } from "./authority-keeper.ts";
-import { authorityKinds, type JournalEntry } from "./journal.ts";
+import { type AuthorityKind, authorityKinds, type JournalEntry } from "./journal.ts";
 
 const day = 86_400;
 const checkIntervalMs = 10_000;
@@ -20,32 +21,57 @@ export const activateAt = ({ issuedAt, notAfter }: Lifetime): number =>
 
 export interface RotationOptions {
   readonly authority: AuthorityKeeper;
+  /** Whether an administrator's operation is replacing authorities of the kind. */
+  readonly isHeld?: (kind: AuthorityKind) => boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 /** Looks every 10 s whether an authority is due, and replaces at once what time has overtaken. */
-export function startRotation({ authority, clock, log }: RotationOptions): Task {
+export function startRotation({ authority, isHeld, clock, log }: RotationOptions): Task {
   return startTask({
     name: "authority rotation",
     clock,
     log,
     backoff: { initialMs: checkIntervalMs, maximumMs: 6 * checkIntervalMs },
     async run() {
-      await rotate(authority, unixSeconds(clock));
+      await rotate(authority, unixSeconds(clock), isHeld);
       return checkIntervalMs;
     },
   });
 }
 
-async function rotate(authority: AuthorityKeeper, now: number): Promise<void> {
-  await authority.recover();
-  for (const kind of authorityKinds) {
-    const active = authority.state(kind, "active");
-    if (!active) continue;
-    if (now >= prepareAt(active) && !authority.state(kind, "prepared")) await authority.prepare([kind]);
-    if (now >= activateAt(active)) await authority.activate([kind]);
-  }
+/**
+ * Unix seconds until which authorities are left alone while an administrator replaces them: half way between the two
+ * moments. An operation that waits for longer must not keep the trust domain from going on.
+ */
+const leftAloneUntil = (active: Lifetime): number => (prepareAt(active) + activateAt(active)) / 2;
+
+/** What can't be done for one kind keeps none of the others waiting. @throws the first failure, at the end. */
+async function rotate(
+  authority: AuthorityKeeper,
+  now: number,
+  isHeld: (kind: AuthorityKind) => boolean = () => false,
+): Promise<void> {
+  const steps = [
+    () => authority.recover(),
+    ...authorityKinds.map((kind) => () => rotateKind(authority, kind, now, isHeld(kind))),
+  ];
+  const failures: unknown[] = [];
+  for (const step of steps) await step().catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
+}
+
+async function rotateKind(
+  authority: AuthorityKeeper,
+  kind: AuthorityKind,
+  now: number,
+  isHeld: boolean,
+): Promise<void> {
+  const active = authority.state(kind, "active");
+  if (!active || (isHeld && now < leftAloneUntil(active))) return;
+  if (now >= prepareAt(active) && !authority.state(kind, "prepared")) await authority.prepare([kind]);
+  if (now >= activateAt(active)) await authority.activate([kind]);
 }
 
 /** Lifetimes in seconds, as the configuration names them. */
@@ -67,8 +93,15 @@ export function warnOfLongTtls(lifetimes: Lifetimes, log: Logger): void {
   for (const [name, ttl] of Object.entries(settings)) {
     if (ttl <= longest) continue;
     log.warn(
-      `${name} is too high for the configured ca_ttl value: SVIDs with shorter lifetimes may be issued. ` +
-        `Set ${name} to ${Math.floor(longest)}s or less, or ca_ttl to ${Math.ceil(ttl * 6)}s or more.`,
+      `${name} is too high for the configured ca_ttl value. SVIDs with shorter lifetimes may be issued. ` +
+        `Please set ${name} to ${shortDuration(longest)} or less, or the ca_ttl to ${shortDuration(ttl * 6)} or more, ` +
+        `to guarantee the full ${name} lifetime when CA rotations are scheduled.`,
     );
   }
 }
+
+/** Go's notation without parts of zero at the end: `4h`. */
+const shortDuration = (seconds: number): string =>
+  formatGoDuration(Math.floor(seconds) * 1_000)
+    .replace(/m0s$/, "m")
+    .replace(/h0m$/, "h");

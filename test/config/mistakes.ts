@@ -57,7 +57,288 @@ const duration = (option: string, what: string): readonly Mistake[] => [
   },
 ];
 
+const x509pop = (name: string, options: string, ...says: readonly string[]): Mistake => ({
+  name: `x509pop ${name}`,
+  replace: ['"join_token" { plugin_data {} }', `"x509pop" { plugin_data { ${options} } }`],
+  says: [...says, "v.conf:"],
+});
+
+const spiffeMode = 'mode = "spiffe"';
+
+const x509popMistakes: readonly Mistake[] = [
+  x509pop("in an unknown mode", 'mode = "pki"', "mode can only be either spiffe or external_pki"),
+  x509pop("without authorities", "", "one of ca_bundle_path or ca_bundle_paths must be configured"),
+  x509pop("without any of several authorities", "ca_bundle_paths = []", "must be configured"),
+  x509pop(
+    "with authorities in two places",
+    'ca_bundle_path = "a" ca_bundle_paths = ["b"]',
+    "only one of ca_bundle_path or ca_bundle_paths can be configured, not both",
+  ),
+  x509pop(
+    "with authorities that mode spiffe doesn't take",
+    `${spiffeMode} ca_bundle_path = "a"`,
+    "you can not use ca_bundle_path or ca_bundle_paths in spiffe mode",
+  ),
+  x509pop(
+    "with a missing file of authorities",
+    'ca_bundle_path = "ca.pem"',
+    'unable to load trust bundle "ca.pem": open ca.pem: no such file or directory',
+  ),
+  x509pop(
+    "with a file without authorities",
+    'ca_bundle_paths = ["v.conf"]',
+    'unable to load trust bundle "v.conf": no certificates found in file',
+  ),
+  x509pop(
+    "with a template that isn't closed",
+    `${spiffeMode} agent_path_template = "/{{ .PluginName"`,
+    'failed to parse agent svid template: "/{{ .PluginName": unclosed action',
+  ),
+  x509pop(
+    "with a template that calls what isn't there",
+    `${spiffeMode} agent_path_template = "/{{ env 1 }}"`,
+    'function "env" not defined',
+  ),
+  x509pop("without intermediates", `${spiffeMode} max_intermediates = 0`, "must be greater than 0"),
+  x509pop("with no RSA keys", `${spiffeMode} max_rsa_key_size = -1`, "must be greater than 0"),
+];
+
+const issuance = (name: string, plugin: string, ...says: readonly string[]): Mistake => ({
+  name,
+  replace: ["plugins {", `plugins {\n  ${plugin}`],
+  says,
+});
+
+const diskUpstream = (options: string): string => `UpstreamAuthority "disk" { plugin_data { ${options} } }`;
+const spireUpstream = (options: string): string => `UpstreamAuthority "spire" { plugin_data { ${options} } }`;
+const goodUpstream = 'server_address = "upper" server_port = "8081" workload_api_socket = "agent.sock"';
+
+const issuanceMistakes: readonly Mistake[] = [
+  issuance(
+    "an upstream authority without a key",
+    diskUpstream('cert_file_path = "ca.crt"'),
+    "'cert_file_path' and 'key_file_path' must be set and not empty",
+    "v.conf:9:",
+  ),
+  issuance(
+    "an upstream authority whose key isn't there",
+    diskUpstream('cert_file_path = "ca.crt" key_file_path = "ca.key"'),
+    'failed to configure plugin "disk"',
+    'unable to load upstream CA key: "ca.key"',
+    "no such file",
+  ),
+  issuance(
+    "a key of an upstream authority that is none",
+    diskUpstream('cert_file_path = "ca.crt" key_file_path = "v.conf"'),
+    'unable to load upstream CA key: "v.conf"',
+    'there is no PEM block "PRIVATE KEY"',
+  ),
+  issuance(
+    "an upstream server without an address",
+    spireUpstream('server_port = "8081" workload_api_socket = "agent.sock"'),
+    "server_address is required",
+    "v.conf:9:",
+  ),
+  issuance(
+    "an upstream server without a port",
+    spireUpstream('server_address = "upper" workload_api_socket = "agent.sock"'),
+    "server_port is required",
+  ),
+  issuance(
+    "a port of an upstream server that is none",
+    spireUpstream(goodUpstream.replace("8081", "https")),
+    "server_port must be a port number, not https",
+  ),
+  issuance(
+    "an upstream server without a Workload API",
+    spireUpstream('server_address = "upper" server_port = "8081"'),
+    "workload_api_socket is required",
+  ),
+  issuance(
+    "a named pipe to an upstream server",
+    spireUpstream(`${goodUpstream} experimental { workload_api_named_pipe_name = "x" }`),
+    "workload_api_named_pipe_name is not supported on this platform",
+  ),
+  issuance(
+    "post-quantum key exchange with an upstream server",
+    spireUpstream(`${goodUpstream} experimental { require_pq_kem = true }`),
+    "require_pq_kem is not supported yet",
+    "v.conf:9:",
+  ),
+  issuance(
+    "two upstream authorities",
+    `${spireUpstream(goodUpstream)}\n  ${diskUpstream('cert_file_path = "a" key_file_path = "b"')}`,
+    'plugin type "UpstreamAuthority" constraint not satisfied: expected at most 1 but got 2',
+    "v.conf:10:",
+  ),
+  issuance(
+    "a credential composer that isn't there",
+    'CredentialComposer "uniqeid" { plugin_data {} }',
+    'no built-in plugin "uniqeid" for type "CredentialComposer"',
+    'did you mean "uniqueid"?',
+  ),
+];
+
+const telemetry = (name: string, section: string, ...says: readonly string[]): Mistake => ({
+  name,
+  replace: ["plugins {", `telemetry { ${section} }\nplugins {`],
+  says: [...says, "v.conf:8:"],
+});
+
+const prometheusTls = (options: string): string => `Prometheus { port = 0 tls { ${options} } }`;
+
+const telemetryMistakes: readonly Mistake[] = [
+  telemetry("metrics for Prometheus without a port", "Prometheus {}", "port must be configured"),
+  telemetry("a port for metrics that is none", "Prometheus { port = 70000 }", "port must be a port number"),
+  telemetry(
+    "a certificate for metrics without key",
+    prometheusTls('cert_file = "c.pem"'),
+    "cert_file and key_file must both be configured unless use_spire_svid is enabled",
+  ),
+  telemetry(
+    "two certificates for metrics",
+    prometheusTls('use_spire_svid = true cert_file = "c.pem" key_file = "k.pem"'),
+    "cert_file and key_file cannot be configured when use_spire_svid is enabled",
+  ),
+  telemetry(
+    "two ways to know who reads metrics",
+    prometheusTls(
+      'cert_file = "c" key_file = "k" client_ca_file = "a" authorized_spiffe_ids = ["spiffe://a/b"]',
+    ),
+    "client_ca_file cannot be configured with authorized_spiffe_ids",
+  ),
+  telemetry(
+    "authorities of readers that would not be asked",
+    prometheusTls('use_spire_svid = true client_ca_file = "a"'),
+    "client_ca_file has no effect with use_spire_svid",
+  ),
+  telemetry(
+    "a reader of metrics that has no SPIFFE ID",
+    prometheusTls('use_spire_svid = true authorized_spiffe_ids = ["me"]'),
+    'invalid authorized SPIFFE ID "me"',
+  ),
+  telemetry(
+    "a StatsD collector without a port",
+    'Statsd = [{ address = "localhost" }]',
+    'telemetry collector address "localhost" is not a host and a port',
+    "127.0.0.1:8125",
+  ),
+  telemetry("M3", 'M3 = [{ address = "localhost:9000" env = "x" }]', "telemetry.M3 is not supported yet"),
+  {
+    name: "a certificate for metrics that isn't there",
+    replace: [
+      "plugins {",
+      `telemetry { ${prometheusTls('cert_file = "c.pem" key_file = "k.pem"')} }\nplugins {`,
+    ],
+    says: ["failed to create TLS config for Prometheus", "c.pem"],
+  },
+];
+
+const endpoint = (body: string): string => `federation { bundle_endpoint { port = 0 ${body} } }`;
+
+const endpointMistakes: readonly Mistake[] = [
+  {
+    name: "a bundle endpoint of two profiles",
+    line: endpoint('profile "https_web" {} profile "https_spiffe" {}'),
+    says: ["exactly one bundle endpoint profile is expected", "v.conf:7:"],
+  },
+  {
+    name: "a bundle endpoint of an unknown profile",
+    line: endpoint('profile "https_wbe" {}'),
+    says: ["unknown bundle endpoint profile configured", "v.conf:7:"],
+  },
+  {
+    name: "profile https_web without a certificate",
+    line: endpoint('profile "https_web" {}'),
+    says: ["'acme' or 'serving_cert_file' is required", "v.conf:7:"],
+  },
+  {
+    name: "a certificate of the web from two places",
+    line: endpoint('profile "https_web" { acme {} serving_cert_file {} }'),
+    says: ["either 'acme' or 'serving_cert_file'", "remove one"],
+  },
+  {
+    name: "certificates by ACME in two places",
+    line: endpoint('acme {} profile "https_web" { acme {} }'),
+    says: ["either bundle endpoint 'acme' or 'profile' can be set, but not both"],
+  },
+  {
+    name: "a certificate by ACME for no name",
+    line: endpoint('profile "https_web" { acme { tos_accepted = true } }'),
+    says: ["domain_name must be configured", "v.conf:7:"],
+  },
+  {
+    name: "a certificate by ACME for what is no host name",
+    line: endpoint('profile "https_web" { acme { domain_name = "https://b.test" } }'),
+    says: ['domain_name "https://b.test" is no host name'],
+  },
+  {
+    name: "an ACME service by plain HTTP",
+    line: endpoint('profile "https_web" { acme { domain_name = "b.test" directory_url = "http://a.test" } }'),
+    says: ["directory_url must be an https URL"],
+  },
+  {
+    name: "a certificate file that isn't there",
+    line: endpoint(
+      'profile "https_web" { serving_cert_file { cert_file_path = "c.pem" key_file_path = "k.pem" } }',
+    ),
+    says: ["failed to load certificate", "c.pem", "v.conf:7:"],
+  },
+  {
+    name: "a certificate without its key",
+    line: endpoint('profile "https_web" { serving_cert_file { cert_file_path = "c.pem" } }'),
+    says: ["key_file_path must be configured", "v.conf:7:"],
+  },
+  ...duration("file_sync_interval", "could not parse file_sync_interval").map((mistake) => ({
+    ...mistake,
+    line: endpoint(
+      `profile "https_web" { serving_cert_file { cert_file_path = "c" key_file_path = "k" ${mistake.line ?? ""} } }`,
+    ),
+  })),
+];
+
+const backup = (name: string, options: string, ...says: readonly string[]): Mistake => ({
+  name: `backup ${name}`,
+  line: `backup {\n    ${options}\n  }`,
+  says: [...says, "v.conf:"],
+});
+
+const backupMistakes: readonly Mistake[] = [
+  backup("without a directory", 'interval = "1h"', "directory must be configured"),
+  backup(
+    "with an interval without a unit",
+    'directory = "b"\n    interval = "90"',
+    'could not parse backup interval "90": time: invalid duration "90"',
+    "1h30m",
+  ),
+  backup("that keeps none", 'directory = "b"\n    keep = 0', "keep must be at least 1, not 0"),
+  backup(
+    "with an option that nobody knows",
+    'directory = "b"\n    intervals = 1',
+    '"intervals" is unknown',
+    'did you mean "interval"?',
+  ),
+  {
+    name: "backup of keys that are in no file",
+    file: goodServer
+      .replace(
+        'KeyManager "disk" { plugin_data { keys_path = "data/keys.json" } }',
+        'KeyManager "memory" { plugin_data {} }',
+      )
+      .replace("}\nplugins", '  backup {\n    directory = "b"\n    with_keys = true\n  }\n}\nplugins'),
+    says: ["with_keys needs keys in a file", 'configure KeyManager "disk"', "v.conf:9:"],
+  },
+  {
+    name: "backup of a database in memory",
+    file: goodServer
+      .replace('connection_string = "data/db.sqlite3"', 'connection_string = ":memory:"')
+      .replace("}\nplugins", '  backup {\n    directory = "b"\n  }\n}\nplugins'),
+    says: ["backup: the datastore is in memory, and has nothing to back up", "v.conf:7:"],
+  },
+];
+
 export const serverMistakes: readonly Mistake[] = [
+  ...backupMistakes,
   { name: "no file", file: "", says: ["trust_domain must be configured", "v.conf"] },
   { name: "a brace that isn't closed", file: "server {\n", says: ["v.conf", "At 2:2", "closing RBRACE"] },
   {
@@ -208,6 +489,7 @@ export const serverMistakes: readonly Mistake[] = [
     line: 'experimental { named_pipe_name = "x" }',
     says: ["not supported in this platform"],
   },
+  ...endpointMistakes,
   {
     name: "federation with a plain URL",
     line: 'federation { federates_with "b.test" { bundle_endpoint_url = "http://b.test" } }',
@@ -227,6 +509,41 @@ export const serverMistakes: readonly Mistake[] = [
     name: "federation with itself",
     line: 'federation { federates_with "example.org" { bundle_endpoint_url = "https://b.test" bundle_endpoint_profile "https_web" {} } }',
     says: ["cannot federate with own trust domain"],
+  },
+  {
+    name: "a feature flag that there is not",
+    line: 'experimental { feature_flags = ["wit-svid", "wit-svids"] }',
+    says: ["error loading feature flags: unknown feature flag(s): [wit-svids]", "v.conf:7:34", '"wit-svid"'],
+  },
+  {
+    name: "an unknown type of key for WIT authorities",
+    line: 'experimental { wit_key_type = "ec-p521" }',
+    says: ['error parsing wit_key_type: key type "ec-p521" is unknown', "v.conf:7:33", "ec-p384"],
+  },
+  ...duration("prune_attested_nodes_expired_for", "could not parse prune_attested_nodes_expired_for"),
+  {
+    name: "a range of proxies that is none",
+    line: 'proxy_protocol_trusted_cidrs = ["10.0.0.0/8", "10.0.0.1"]',
+    says: [
+      'invalid proxy_protocol_trusted_cidrs value "10.0.0.1": invalid CIDR address: 10.0.0.1',
+      "v.conf:7:",
+      "192.0.2.7/32",
+    ],
+  },
+  {
+    name: "a health port that is none",
+    replace: ["}\nplugins", '}\nhealth_checks { listener_enabled = true bind_port = "http" }\nplugins'],
+    says: ['bind_port must be a port number, not "http"', "v.conf:8:"],
+  },
+  {
+    name: "a health path without a slash",
+    replace: ["}\nplugins", '}\nhealth_checks { listener_enabled = true live_path = "live" }\nplugins'],
+    says: ["live_path must begin with a slash", "v.conf:8:", '"/live"'],
+  },
+  {
+    name: "health paths that are the same",
+    replace: ["}\nplugins", '}\nhealth_checks { listener_enabled = true live_path = "/ready" }\nplugins'],
+    says: ["live_path and ready_path must differ", "v.conf:8:"],
   },
   {
     name: "an unknown kind of plugin",
@@ -284,13 +601,19 @@ export const serverMistakes: readonly Mistake[] = [
   },
   {
     name: "a plugin that isn't supported yet",
-    replace: ['"join_token" { plugin_data {} }', '"x509pop" { plugin_data { ca_bundle_path = "ca.pem" } }'],
-    says: ['NodeAttestor "x509pop" is not supported yet', "v.conf:14:"],
+    replace: ['"join_token" { plugin_data {} }', '"sshpop" { plugin_data {} }'],
+    says: ['NodeAttestor "sshpop" is not supported yet', "v.conf:14:"],
   },
+  ...x509popMistakes,
   {
     name: "an option that isn't supported yet",
-    line: "audit_log_enabled = true",
-    says: ["server.audit_log_enabled is not supported yet", "v.conf:7:23"],
+    line: "log_source_location = true",
+    says: ["server.log_source_location is not supported yet", "v.conf:7:25"],
+  },
+  {
+    name: "a policy of the operator",
+    line: 'experimental { auth_opa_policy_engine { local { rego_path = "policy.rego" } } }',
+    says: ["server.experimental.auth_opa_policy_engine is not supported yet", "v.conf:7:"],
   },
   {
     name: "an external plugin",
@@ -305,11 +628,21 @@ export const serverMistakes: readonly Mistake[] = [
   {
     name: "a file of options that isn't there",
     replace: ['"join_token" { plugin_data {}', '"join_token" { plugin_data_file = "nope"'],
-    says: ["could not find config file", "nope"],
+    says: ["could not find plugin_data_file", "nope"],
   },
+  ...telemetryMistakes,
+  ...issuanceMistakes,
 ];
 
 export const agentMistakes: readonly Mistake[] = [
+  x509pop("without a private key", 'certificate_path = "node.pem"', "private_key_path is required"),
+  x509pop("without a certificate", 'private_key_path = "node.key"', "certificate_path is required"),
+  x509pop(
+    "with a Workload API that is no Unix socket",
+    'spiffe_endpoint_socket = "tcp://127.0.0.1:1"',
+    "spiffe_endpoint_socket must be a Unix socket",
+    '"tcp://127.0.0.1:1"',
+  ),
   {
     name: "no server address",
     replace: ['server_address = "127.0.0.1"', ""],

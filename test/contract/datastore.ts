@@ -7,7 +7,13 @@ import type { AttestedNode } from "../../src/core/node.ts";
 import { formatSelector, matchesSet, type Selector, type SetMatch } from "../../src/core/selector.ts";
 import { parseSpiffeId, parseTrustDomain, type SpiffeId } from "../../src/core/spiffe-id.ts";
 import { emptyBundle, type TrustBundle } from "../../src/core/trust-bundle.ts";
-import type { CreateOutcome, Page, PageRequest, Store } from "../../src/plugins/datastores/index.ts";
+import {
+  type CreateOutcome,
+  keptVersions,
+  type Page,
+  type PageRequest,
+  type Store,
+} from "../../src/plugins/datastores/index.ts";
 
 const now = 1_800_000_000;
 const everything: PageRequest = { size: 0, token: "" };
@@ -416,6 +422,59 @@ export function datastoreContract(name: string, open: () => Promise<Store>): voi
         expect((await store.bundles.get(one))?.refreshHint).toBe(20);
       });
 
+      test("are kept version by version where that is asked for", async () => {
+        const at = (sequenceNumber: number) => ({
+          ...bundle({ sequenceNumber }),
+          jwtAuthorities: [
+            { keyId: `k${sequenceNumber}`, publicKey: new Uint8Array(1), expiresAt: now, tainted: true },
+          ],
+        });
+        const note = (reason: string) => ({ recordedAt: now, reason });
+        expect(await store.bundles.versions(one)).toEqual([]);
+        await store.bundles.mutate(two, () => ({ ...at(1), trustDomain: two }), note("another's"));
+        await store.bundles.mutate(one, () => at(3));
+        expect(await store.bundles.versions(one)).toEqual([]);
+        await store.bundles.mutate(one, () => at(4), note("fourth"));
+        await store.bundles.mutate(one, (current) => current ?? at(9), note("nothing"));
+        await store.bundles.mutate(one, () => at(5), note("fifth"));
+        await store.bundles.mutate(one, () => at(5), note("fifth again"));
+        const versions = await store.bundles.versions(one);
+        expect(
+          versions.map(({ bundle: { sequenceNumber }, recordedAt, reason }) => [
+            sequenceNumber,
+            recordedAt,
+            reason,
+          ]),
+        ).toEqual([
+          [3, 0, ""],
+          [4, now, "fourth"],
+          [5, now, "fifth again"],
+        ]);
+        expect(versions.map((version) => version.bundle.jwtAuthorities[0])).toMatchObject([
+          { keyId: "k3", tainted: true },
+          { keyId: "k4", tainted: true },
+          { keyId: "k5", tainted: true },
+        ]);
+      });
+
+      test("lose the oldest versions", async () => {
+        const note = { recordedAt: now, reason: "" };
+        for (let sequenceNumber = 1; sequenceNumber <= keptVersions + 2; sequenceNumber += 1) {
+          await store.bundles.mutate(one, () => bundle({ sequenceNumber }), note);
+          if (sequenceNumber === keptVersions) {
+            expect(await store.bundles.versions(one)).toHaveLength(keptVersions);
+          }
+        }
+        const numbers = (await store.bundles.versions(one)).map((version) => version.bundle.sequenceNumber);
+        expect([numbers[0], numbers.at(-1), numbers.length]).toEqual([3, keptVersions + 2, keptVersions]);
+      });
+
+      test("take their versions along when they go", async () => {
+        await store.bundles.mutate(one, () => bundle(), { recordedAt: now, reason: "" });
+        await store.bundles.delete(one, "restrict");
+        expect(await store.bundles.versions(one)).toEqual([]);
+      });
+
       test("are listed in pages", async () => {
         await addBundles();
         const pages = await allPages((page) => store.bundles.list(page), 1);
@@ -480,6 +539,105 @@ export function datastoreContract(name: string, open: () => Promise<Store>): voi
       expect(await store.journals.find(["a"])).toBeUndefined();
       expect(await store.journals.find(["a", "b"])).toEqual({ activeX509AuthorityId: "b", data: "3" });
       expect(await store.journals.find([])).toBeUndefined();
+      expect((await store.journals.list()).map(({ data }) => data).sort()).toEqual(["3", "x"]);
+      expect(await store.journals.delete("other")).toBe(true);
+      expect(await store.journals.delete("other")).toBe(false);
+      expect(await store.journals.list()).toEqual([{ activeX509AuthorityId: "b", data: "3" }]);
+    });
+
+    describe("agents' activity", () => {
+      const seen = (path: string, lastSeenAt: number, bundleSequence: number) => ({
+        id: id(path),
+        lastSeenAt,
+        bundleSequence,
+      });
+
+      test("is kept for agents that there are, and goes with them", async () => {
+        const [a, b] = ["/spire/agent/a", "/spire/agent/b"] as const;
+        await store.nodes.put(node());
+        await store.agentActivity.put([seen(a, now, 3), seen(b, now, 4)]);
+        expect(await store.agentActivity.list()).toEqual([seen(a, now, 3)]);
+        await store.nodes.put(node({ id: id(b) }));
+        await store.agentActivity.put([seen(b, now + 1, 5), seen(a, now + 1, 3)]);
+        expect(await store.agentActivity.list()).toEqual([seen(a, now + 1, 3), seen(b, now + 1, 5)]);
+        await store.nodes.put(node({ agentVersion: "2" }));
+        expect(await store.agentActivity.list()).toHaveLength(2);
+        await store.nodes.delete(id(a));
+        await store.nodes.put(node());
+        expect(await store.agentActivity.list()).toEqual([seen(b, now + 1, 5)]);
+      });
+
+      test("is no change that others are told of", async () => {
+        await store.nodes.put(node());
+        const since = await store.changes.latest();
+        await store.agentActivity.put([seen("/spire/agent/a", now, 3)]);
+        expect(await newChanges(since)).toEqual([]);
+      });
+
+      test("is kept of many agents at once", async () => {
+        const ids = Array.from(
+          { length: 2_500 },
+          (_, number) => `/spire/agent/${String(number).padStart(4, "0")}`,
+        );
+        await Promise.all(ids.map((path) => store.nodes.put(node({ id: id(path) }))));
+        const all = ids.map((path, number) => seen(path, now + number, number));
+        await store.agentActivity.put(all);
+        expect(await store.agentActivity.list()).toEqual(all);
+      });
+    });
+
+    describe("horizons of SVIDs", () => {
+      test("are raised and never lowered, each for itself, until they are over", async () => {
+        const horizon = (authorityId: string, holders: string, expiresAt: number) => ({
+          authorityId,
+          holders,
+          expiresAt,
+        });
+        await store.svidHorizons.raise(horizon("a", "x", now));
+        await store.svidHorizons.raise(horizon("a", "y", now + 1));
+        await store.svidHorizons.raise(horizon("b", "x", now + 2));
+        await store.svidHorizons.raise(horizon("a", "x", now + 3));
+        await store.svidHorizons.raise(horizon("b", "x", now));
+        const listed = async () =>
+          (await store.svidHorizons.list())
+            .map(({ authorityId, holders, expiresAt }) => [authorityId, holders, expiresAt])
+            .sort();
+        expect(await listed()).toEqual([
+          ["a", "x", now + 3],
+          ["a", "y", now + 1],
+          ["b", "x", now + 2],
+        ]);
+        await store.svidHorizons.prune(now + 2);
+        expect(await listed()).toEqual([
+          ["a", "x", now + 3],
+          ["b", "x", now + 2],
+        ]);
+      });
+    });
+
+    describe("rotations", () => {
+      test("are found by the newest, which is replaced as it goes on", async () => {
+        expect(await store.rotations.latest()).toBeUndefined();
+        await store.rotations.put({ id: "z", data: "1" });
+        await store.rotations.put({ id: "a", data: "2" });
+        await store.rotations.put({ id: "z", data: "3" });
+        expect(await store.rotations.latest()).toEqual({ id: "a", data: "2" });
+        await store.rotations.put({ id: "a", data: "4" });
+        expect(await store.rotations.latest()).toEqual({ id: "a", data: "4" });
+      });
+
+      test("know the agents that have moved", async () => {
+        const [a, b] = [id("/spire/agent/a"), id("/spire/agent/b")];
+        await store.rotations.addMoved("1", [a]);
+        await store.rotations.addMoved("1", [a, b]);
+        await store.rotations.addMoved("2", [b]);
+        expect([(await store.rotations.moved("1")).toSorted(), await store.rotations.moved("2")]).toEqual([
+          [a, b],
+          [b],
+        ]);
+        await store.rotations.clearMoved();
+        expect(await store.rotations.moved("1")).toEqual([]);
+      });
     });
 
     describe("the change feed", () => {

@@ -169,7 +169,7 @@ describe("a server", () => {
       what: "unreadable",
       file: database,
       done: (path) => chmodSync(path, 0),
-      reason: /datastore .*datastore\.sqlite3: EACCES.*; give the user who runs this the right/,
+      reason: /datastore .*datastore\.sqlite3.*: EACCES.*; give the user who runs this the right/,
     },
   ];
 

@@ -66,7 +66,10 @@ function serviceLines(service: DescService): string[] {
 
 const enumLines = (type: DescEnum): string[] => type.values.map(({ number, name }) => `${number} ${name}`);
 
-/** What proto/ says, in the form of the tables; types that come with protobuf itself left out. */
+/** Packages that the tables don't have: those that come with protobuf or gRPC, and our own. */
+const outside = /^(google|grpc|spire\.server)\./;
+
+/** What proto/ says, in the form of the tables. */
 async function readProtoFiles(): Promise<Blocks> {
   const work = await mkdtemp(join(tmpdir(), "spire-wire-"));
   try {
@@ -75,7 +78,7 @@ async function readProtoFiles(): Promise<Blocks> {
     const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, await readFile(binary)));
     const blocks = new Map<string, readonly string[]>();
     for (const type of registry) {
-      if (/^(google|grpc)\./.test(type.typeName)) continue;
+      if (outside.test(type.typeName)) continue;
       if (type.kind === "message") blocks.set(`message ${type.typeName}`, type.fields.map(fieldLine));
       if (type.kind === "service") blocks.set(`service ${type.typeName}`, serviceLines(type));
       if (type.kind === "enum") blocks.set(`enum ${type.typeName}`, enumLines(type));

@@ -6,6 +6,7 @@ import {
   lchownSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -17,9 +18,12 @@ import { createFileStateStore } from "../../src/agent/state.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { SpireError } from "../../src/core/errors.ts";
 import { nullLogger } from "../../src/core/log.ts";
+import { checkSurroundings } from "../../src/modes/server/surroundings.ts";
 import { startServer } from "../../src/modes/server.ts";
 import { createDiskKeyManager } from "../../src/plugins/key-managers/disk.ts";
+import { createRecordingLogger } from "../../src/rpc/testing.ts";
 import { listenAtPath } from "../../src/rpc/unix-socket.ts";
+import { checkDataDir } from "../../src/server/data-dir.ts";
 import { testSettings } from "../server/running.ts";
 
 /** Only root can give a file to somebody else. */
@@ -139,6 +143,24 @@ describe("a key file", () => {
   });
 });
 
+test("a socket whose directory everybody may change is served with a warning", async () => {
+  const directory = join(shared, "open");
+  mkdirSync(directory);
+  for (const [mode, warnings] of [
+    [0o777, 1],
+    [0o1777, 0],
+    [0o750, 0],
+  ] as const) {
+    chmodSync(directory, mode);
+    const log = createRecordingLogger();
+    const settings = { ...testSettings(join(shared, "data")), socketPath: join(directory, "api.sock") };
+    await checkSurroundings(settings, log);
+    expect(log.lines.filter(({ remedy }) => remedy === `run chmod o-w "${directory}"`)).toHaveLength(
+      warnings,
+    );
+  }
+});
+
 describe("a data directory", () => {
   const start = async (dataDir: string) => {
     const settings = { ...testSettings(dataDir), socketPath: join(shared, "api.sock") };
@@ -167,6 +189,29 @@ describe("a data directory", () => {
       expect((await failureOf(createFileStateStore(directory).load()))?.code).toBe("FAILED_PRECONDITION");
     },
   );
+
+  test("that everybody may write to is refused with the command that mends it", async () => {
+    const dataDir = join(shared, "data");
+    mkdirSync(dataDir);
+    chmodSync(dataDir, 0o757);
+    const error = await failureOf(start(dataDir));
+    expect(error?.message).toContain(`run chmod 700 "${dataDir}"`);
+    expect(readdirSync(dataDir)).toEqual([]);
+    chmodSync(dataDir, 0o775);
+    expect(await failureOf(start(dataDir))).toBeUndefined();
+  });
+
+  test.skipIf(!asRoot)("of another user in a place of one's own is used with a warning", async () => {
+    const own = mkdtempSync(join(shared, "own-"));
+    const dataDir = join(own, "data");
+    mkdirSync(dataDir);
+    lchownSync(dataDir, somebodyElse, somebodyElse);
+    const log = createRecordingLogger();
+    checkDataDir({ dataDir, dev: false }, log);
+    expect(log.lines).toMatchObject([
+      { level: "warning", owner: `uid ${somebodyElse}`, remedy: `run chown 0 "${dataDir}"` },
+    ]);
+  });
 
   test("gets no rights for others on anything in it, however lax the umask", async () => {
     const umask = process.umask(0);

@@ -103,6 +103,8 @@ test("a call that waited for its turn is judged again when it comes", async () =
     metadata: () => [],
     signal: new AbortController().signal,
     log: nullLogger,
+    note() {},
+    onAnswered() {},
   };
   const batch = { params: new Array(500).fill({}) };
   await before(call, batch);

@@ -46,8 +46,9 @@ export interface AuthorityFixture {
   close(): Promise<void>;
 }
 
-export async function createAuthorityFixture(): Promise<AuthorityFixture> {
-  const clock = createSteppingClock(startSeconds * 1000);
+/** @param start unix seconds at which its clock begins. */
+export async function createAuthorityFixture(start = startSeconds): Promise<AuthorityFixture> {
+  const clock = createSteppingClock(start * 1000);
   const log = nullLogger;
   const store = await createSqliteStore({ path: ":memory:", clock });
   const registry = await createRegistry({ store, trustDomain, clock, log });

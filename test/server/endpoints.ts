@@ -1,6 +1,6 @@
 /** Certificates and scripted HTTPS servers for what fetches bundles. */
 import type { Socket } from "node:net";
-import { createServer, type TLSSocket } from "node:tls";
+import { createServer, type SecureContextOptions, type TLSSocket } from "node:tls";
 import { systemClock, unixSeconds } from "../../src/core/clock.ts";
 import { exportPublicKeyInfo, generateKey } from "../../src/core/keys.ts";
 import { makeSpiffeId, type TrustDomain } from "../../src/core/spiffe-id.ts";
@@ -47,10 +47,11 @@ export interface ScriptedServer {
 export async function serveScripted(
   identity: TlsIdentity,
   script: (socket: TLSSocket, request: string) => void,
+  options: SecureContextOptions = {},
 ): Promise<ScriptedServer> {
   const requests: string[] = [];
   const sockets = new Set<Socket>();
-  const server = createServer(pemOf(identity), (socket) => {
+  const server = createServer({ ...pemOf(identity), ...options }, (socket) => {
     sockets.add(socket);
     socket.on("error", () => {});
     socket.once("data", (bytes: Buffer) => {

@@ -109,7 +109,7 @@ describe("the bundle endpoint", () => {
     const federation = { bundleEndpoint: { address: "127.0.0.1", port }, federatesWith: [] };
     const failure = await failureOf(startTestServer({ federation }));
     expect(failure.code).toBe("UNAVAILABLE");
-    expect(failure.message).toStartWith(`bundle endpoint could not listen at 127.0.0.1:${port}: `);
+    expect(failure.message).toContain(`could not listen at 127.0.0.1:${port}`);
   });
 });
 

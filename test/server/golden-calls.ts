@@ -29,6 +29,8 @@ export interface RecordedCall {
   readonly code: string;
   readonly message: string;
   readonly response: JsonValue;
+  /** Not recorded: given, each request of a stream but the first waits for a response; else all are sent at once. */
+  readonly next?: NextRequest;
 }
 
 /** What of a call is compared. */
@@ -43,19 +45,25 @@ export interface Replayed extends Outcome {
   readonly response: JsonValue;
 }
 
+/** What a stream sends after a response: the next recorded request, or another one in its place. */
+export type NextRequest = (recorded: JsonValue, response: JsonValue) => JsonValue;
+
 export interface CallReplayer {
-  replay(call: Pick<RecordedCall, "service" | "method" | "request">, channel: Channel): Promise<Replayed>;
+  replay(
+    call: Pick<RecordedCall, "service" | "method" | "request" | "next">,
+    channel: Channel,
+  ): Promise<Replayed>;
 }
 
 /** Reads proto/ once. */
 export async function createCallReplayer(): Promise<CallReplayer> {
   const registry = await readProtoFiles();
   return {
-    async replay({ service, method, request }, channel) {
+    async replay({ service, method, request, next }, channel) {
       const found = registry.getService(service)?.methods.find(({ name }) => name === method);
       try {
         const response = await (found
-          ? call(found, request, channel, registry)
+          ? call(found, request, { channel, registry, next })
           : callUnknown(`/${service}/${method}`, channel));
         return { code: "OK", message: "", statuses: statusesOf(response), response };
       } catch (error) {
@@ -77,11 +85,16 @@ async function readProtoFiles(): Promise<FileRegistry> {
   }
 }
 
+interface Means {
+  readonly channel: Channel;
+  readonly registry: FileRegistry;
+  readonly next: NextRequest | undefined;
+}
+
 async function call(
   method: DescMethod,
   request: JsonValue,
-  channel: Channel,
-  registry: FileRegistry,
+  { channel, registry, next }: Means,
 ): Promise<JsonValue> {
   const codec = (type: DescMessage) => ({
     write: (json: JsonValue) => Buffer.from(toBinary(type, fromJson(type, json ?? {}, { registry }))),
@@ -97,7 +110,7 @@ async function call(
   };
   if (method.methodKind === "bidi_streaming") {
     const definition = { call: { ...common, requestStream: true as const, responseStream: true as const } };
-    return converse(toList(request), channel.client(definition).call());
+    return converse(toList(request), channel.client(definition).call(), next);
   }
   const definition = { call: { ...common, requestStream: false as const, responseStream: false as const } };
   return channel.client(definition).call(request);
@@ -127,10 +140,21 @@ interface Side {
   receive(): Promise<JsonValue | undefined>;
 }
 
-async function converse(requests: readonly JsonValue[], conversation: Side): Promise<JsonValue> {
-  for (const request of requests) await conversation.send(request);
-  conversation.end();
+async function converse(
+  requests: readonly JsonValue[],
+  conversation: Side,
+  next?: NextRequest,
+): Promise<JsonValue> {
   const responses: JsonValue[] = [];
+  for (const [at, request] of requests.entries()) {
+    if (at === 0 || !next) await conversation.send(request);
+    else {
+      const response = (await conversation.receive()) ?? null;
+      responses.push(response);
+      await conversation.send(next(request, response));
+    }
+  }
+  conversation.end();
   for (;;) {
     const response = await conversation.receive();
     if (response === undefined) return responses;

@@ -1,4 +1,4 @@
-/** Where this server answers otherwise than the recorded one: on purpose with the reason, or not yet. */
+/** Where this server answers otherwise than the recorded one: on purpose, with the reason. */
 import type { Outcome } from "./golden-calls.ts";
 
 export interface Difference {
@@ -77,9 +77,3 @@ export const differences: Readonly<Record<string, Difference>> = {
     reason: "no client ever matches a DNS name with a space",
   },
 };
-
-/** Cases that need a part which isn't there yet. */
-export const notYet: readonly { readonly cases: RegExp; readonly needs: string; readonly calls: number }[] = [
-  { cases: /^(attest-agent|agent)\/.*x509pop/, needs: "the x509pop node attestor", calls: 11 },
-  { cases: /^agent\/delete-banned/, needs: "the x509pop node attestor", calls: 1 },
-];

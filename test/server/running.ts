@@ -44,10 +44,15 @@ export interface TestAgent {
   readonly channel: Channel;
 }
 
+/** A line of the log; all have `level` and `msg`. */
+export type LogLine = Readonly<Record<string, unknown>>;
+
 export interface TestServer {
   readonly server: RunningServer;
   readonly settings: ServerSettings;
   readonly clock: AdjustableClock;
+  /** What was logged, at level debug and above. */
+  readonly logLines: readonly LogLine[];
   /** Over the Unix socket. */
   readonly local: Channel;
   /** Over TLS without a certificate. */
@@ -79,7 +84,12 @@ export async function startTestServer(overrides: Partial<ServerSettings> = {}): 
   const directory = mkdtempSync(join(tmpdir(), "spire-server-"));
   const settings = { ...testSettings(directory), ...overrides };
   const clock = createAdjustableClock();
-  const { logger: log, ...logLevel } = createLog({ level: "debug", format: "text", write: () => {} });
+  const logLines: LogLine[] = [];
+  const { logger: log, ...logLevel } = createLog({
+    level: "debug",
+    format: "json",
+    write: (line) => void logLines.push(JSON.parse(line)),
+  });
   const server = await startServer(settings, { clock, log, logLevel });
   const channels: Channel[] = [];
   const opened = (channel: Channel): Channel => {
@@ -100,6 +110,7 @@ export async function startTestServer(overrides: Partial<ServerSettings> = {}): 
     server,
     settings,
     clock,
+    logLines,
     local,
     anonymous,
     dial,

@@ -201,6 +201,8 @@ const callOf = (header: readonly string[], isAlive: () => boolean, { signal }: A
   metadata: () => header,
   signal,
   log: nullLogger,
+  note() {},
+  onAnswered() {},
 });
 
 /** Calls a handler without a network, so that the test reads message by message. */

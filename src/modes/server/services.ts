@@ -1,27 +1,38 @@
 /** The gRPC services of a server: those for everybody by TCP, and those that only its own machine is offered. */
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
 import type { BoundService } from "../../rpc/service.ts";
 import { createAgentApi } from "../../server/api/agent.ts";
+import { createAgentActivityApi } from "../../server/api/agent-activity.ts";
 import { createBundleApi } from "../../server/api/bundle.ts";
+import { createBundleHistoryApi } from "../../server/api/bundle-history.ts";
 import { createDebugApi } from "../../server/api/debug.ts";
 import { createEntryApi } from "../../server/api/entry.ts";
 import { createHealthApi } from "../../server/api/health.ts";
 import { createLocalAuthorityApi } from "../../server/api/local-authority.ts";
 import { createLoggerApi, type LogLevelControl } from "../../server/api/logger.ts";
+import { createRotationApi } from "../../server/api/rotation.ts";
 import { createSvidApi } from "../../server/api/svid.ts";
 import { createTrustDomainApi } from "../../server/api/trust-domain.ts";
 import type { Attestation } from "../../server/attest.ts";
 import type { Authority } from "../../server/authority.ts";
+import { createBundleHistory } from "../../server/bundle-history.ts";
 import type { BundleRefresh } from "../../server/federation/refresh.ts";
 import type { Relationships } from "../../server/federation/relationships.ts";
 import { createForcedRotation } from "../../server/forced-rotation.ts";
+import { createForcedUpstream } from "../../server/forced-upstream.ts";
 import type { ServerIdentity } from "../../server/identity.ts";
 import type { Registry } from "../../server/registry.ts";
+import { guardRotation } from "../../server/rotation/guarded-rotation.ts";
+import type { RotationRunner } from "../../server/rotation/runner.ts";
+import type { Upstream } from "../../server/upstream.ts";
+import type { AgentRecords } from "./rotation.ts";
 
 export interface ServerParts {
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: Metrics;
   /** Without it the logger API isn't served. */
   readonly logLevel?: LogLevelControl;
   readonly registry: Registry;
@@ -30,7 +41,11 @@ export interface ServerParts {
   readonly attestation: Attestation;
   readonly relationships: Relationships;
   readonly bundleRefresh: BundleRefresh;
+  readonly records: AgentRecords;
+  readonly rotation: RotationRunner;
   readonly disableJwtSvids: boolean;
+  /** Undefined: the server has no upstream authority. */
+  readonly upstream?: Upstream;
 }
 
 export interface ServerServices {
@@ -40,19 +55,27 @@ export interface ServerServices {
 }
 
 export function createServices(parts: ServerParts): ServerServices {
-  const { registry, authority, identity, clock, log, logLevel } = parts;
+  const { registry, authority, identity, clock, log, logLevel, upstream, records, rotation } = parts;
+  const { activity, ledger } = records;
   return {
     remote: [
       createAgentApi(parts),
-      createBundleApi(parts),
+      createBundleApi({ ...parts, activity }),
       createEntryApi(parts),
-      createSvidApi(parts),
+      createSvidApi({ ...parts, ledger }),
       createTrustDomainApi(parts),
-      createLocalAuthorityApi({ authority, rotation: createForcedRotation(authority, log) }),
+      createLocalAuthorityApi({
+        authority,
+        rotation: guardRotation(createForcedRotation(authority, log), rotation),
+        ...(upstream ? { upstream: createForcedUpstream(authority, log) } : {}),
+      }),
+      createRotationApi({ runner: rotation, authority }),
+      createAgentActivityApi({ registry, activity }),
     ],
     local: [
       createDebugApi({ registry, authority, identity, clock }),
       createHealthApi(),
+      createBundleHistoryApi(createBundleHistory(parts)),
       ...(logLevel ? [createLoggerApi(logLevel)] : []),
     ],
   };

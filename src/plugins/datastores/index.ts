@@ -89,6 +89,22 @@ export interface NodeStore {
 /** What happens to entries that federate with a bundle that is deleted. */
 export type BundleDeleteMode = "restrict" | "delete" | "dissociate";
 
+/** What is known of how a version of a bundle came to be. */
+export interface VersionNote {
+  /** Unix seconds; 0 = not known. */
+  readonly recordedAt: number;
+  /** Empty = not known. */
+  readonly reason: string;
+}
+
+/** A bundle as it once stood. Of those with one sequence number, the last. */
+export interface BundleVersion extends VersionNote {
+  readonly bundle: TrustBundle;
+}
+
+/** How many versions of a bundle are kept. */
+export const keptVersions = 100;
+
 export interface BundleStore {
   get(trustDomain: TrustDomain): Promise<TrustBundle | undefined>;
   list(page: PageRequest): Promise<Page<TrustBundle>>;
@@ -96,11 +112,16 @@ export interface BundleStore {
   /**
    * Reads, changes and writes a bundle in one transaction; `change` is synchronous and gets undefined when
    * there is none. Returning the same object writes nothing.
+   *
+   * @param version keeps what was written, and what it took the place of, among the versions.
    */
   mutate(
     trustDomain: TrustDomain,
     change: (current: TrustBundle | undefined) => TrustBundle,
+    version?: VersionNote,
   ): Promise<TrustBundle>;
+  /** The versions that are kept of a bundle, oldest first: the last ones by sequence number. */
+  versions(trustDomain: TrustDomain): Promise<readonly BundleVersion[]>;
   /** @throws SpireError NOT_FOUND; FAILED_PRECONDITION in mode restrict while entries federate with it. */
   delete(trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<void>;
 }
@@ -142,6 +163,61 @@ export interface JournalStore {
   find(x509AuthorityIds: readonly string[]): Promise<JournalRecord | undefined>;
   /** Replaces the record of `previousAuthorityId`, or adds one when that is undefined. */
   put(record: JournalRecord, previousAuthorityId: string | undefined): Promise<void>;
+  list(): Promise<readonly JournalRecord[]>;
+  /** Whether the record was there. */
+  delete(activeX509AuthorityId: string): Promise<boolean>;
+}
+
+/** What an agent was last seen to do. */
+export interface AgentActivity {
+  readonly id: SpiffeId;
+  /** Unix seconds of its last call; 0 = never. */
+  readonly lastSeenAt: number;
+  /** Of the trust domain's bundle that it has; 0 = not known. */
+  readonly bundleSequence: number;
+}
+
+/** Goes with the node: what is kept of an agent is gone when the agent is. */
+export interface AgentActivityStore {
+  list(): Promise<readonly AgentActivity[]>;
+  /** Inserts or replaces; agents that there are no nodes of are left out. */
+  put(activities: readonly AgentActivity[]): Promise<void>;
+}
+
+/** Until when anything may live that an authority signed for holders of a class. */
+export interface SvidHorizon {
+  readonly authorityId: string;
+  /** The server's own business. */
+  readonly holders: string;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+}
+
+export interface SvidHorizonStore {
+  list(): Promise<readonly SvidHorizon[]>;
+  /** Inserts, or raises what is there. */
+  raise(horizon: SvidHorizon): Promise<void>;
+  /** Forgets those that lie before `now` (unix seconds). */
+  prune(now: number): Promise<void>;
+}
+
+/** The one operation that replaces authorities, from the newest on. */
+export interface RotationRecord {
+  readonly id: string;
+  /** JSON text; the server's own business. */
+  readonly data: string;
+}
+
+export interface RotationStore {
+  /** The one that was put first last. */
+  latest(): Promise<RotationRecord | undefined>;
+  /** Inserts, or replaces the record of the same ID. */
+  put(record: RotationRecord): Promise<void>;
+  /** The agents that were noted to have moved in this rotation. */
+  moved(rotationId: string): Promise<readonly SpiffeId[]>;
+  addMoved(rotationId: string, agents: readonly SpiffeId[]): Promise<void>;
+  /** Forgets the agents noted in all rotations. */
+  clearMoved(): Promise<void>;
 }
 
 /** One committed change. `sequence` grows with each; the row itself is read from its group. */
@@ -169,6 +245,9 @@ export interface Store {
   readonly federation: FederationStore;
   readonly joinTokens: JoinTokenStore;
   readonly journals: JournalStore;
+  readonly agentActivity: AgentActivityStore;
+  readonly svidHorizons: SvidHorizonStore;
+  readonly rotations: RotationStore;
   readonly changes: ChangeFeed;
   /** Runs `work` on a store whose writes commit together or not at all. Not to be nested. */
   transaction<T>(work: (store: Omit<Store, "transaction" | "close">) => Promise<T>): Promise<T>;

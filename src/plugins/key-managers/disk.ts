@@ -13,6 +13,8 @@ type StoredKeys = ReadonlyMap<string, StoredKey>;
 export interface DiskKeyManagerOptions {
   /** The file, usually `keys.json`; it and its folder (0700) are made when the first key is. */
   readonly path: string;
+  /** By what a damaged file can be restored, such as a command. */
+  readonly restoredBy?: string;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface DiskKeyManagerOptions {
  * @throws (from its methods) SpireError FAILED_PRECONDITION for a file that is damaged, can't be read, or is open
  * to everybody.
  */
-export function createDiskKeyManager({ path }: DiskKeyManagerOptions): LocalKeyManager {
+export function createDiskKeyManager({ path, restoredBy }: DiskKeyManagerOptions): LocalKeyManager {
   let loading: Promise<void> | undefined;
   let keys: StoredKeys = new Map();
   let staged = new Map<string, StoredKey>();
@@ -31,7 +33,7 @@ export function createDiskKeyManager({ path }: DiskKeyManagerOptions): LocalKeyM
   let unsaved: PromiseWithResolvers<void> | undefined;
 
   const load = (): Promise<void> => {
-    loading ??= readKeys(path).then(
+    loading ??= readKeys({ path, restoredBy }).then(
       (found) => {
         keys = found;
       },
@@ -95,7 +97,14 @@ export function createDiskKeyManager({ path }: DiskKeyManagerOptions): LocalKeyM
   };
 }
 
-async function readKeys(path: string): Promise<StoredKeys> {
+/** What messages say of a key file. */
+interface KeyFile {
+  readonly path: string;
+  readonly restoredBy: string | undefined;
+}
+
+async function readKeys(file: KeyFile): Promise<StoredKeys> {
+  const { path } = file;
   removeUnfinished(path);
   let found: PrivateFile;
   try {
@@ -107,8 +116,8 @@ async function readKeys(path: string): Promise<StoredKeys> {
     });
   }
   const keys = new Map<string, StoredKey>();
-  for (const [id, encoded] of Object.entries(parseFile(path, found.text)))
-    keys.set(id, parseKey(path, id, encoded));
+  for (const [id, encoded] of Object.entries(parseFile(file, found.text)))
+    keys.set(id, parseKey(file, id, encoded));
   refuseExposed(path, found);
   return keys;
 }
@@ -138,31 +147,31 @@ function refuseExposed(path: string, { mode }: PrivateFile): void {
   );
 }
 
-const damaged = (path: string, what: string): SpireError =>
-  new SpireError(
-    "FAILED_PRECONDITION",
-    `key file "${path}" is damaged: ${what}; restore it, or remove it to begin with new keys`,
-  );
+function damaged({ path, restoredBy }: KeyFile, what: string): SpireError {
+  const how = restoredBy === undefined ? "" : ` by "${restoredBy}"`;
+  const remedy = `restore it${how}, or remove it to begin with new keys`;
+  return new SpireError("FAILED_PRECONDITION", `key file "${path}" is damaged: ${what}; ${remedy}`);
+}
 
 /** The `keys` object of the file. Causes are left out of the errors: parsers quote their input, which is secret. */
-function parseFile(path: string, text: string): Record<string, unknown> {
+function parseFile(file: KeyFile, text: string): Record<string, unknown> {
   let content: unknown;
   try {
     content = JSON.parse(text);
   } catch {
-    throw damaged(path, "it is not complete JSON");
+    throw damaged(file, "it is not complete JSON");
   }
   const keys = isObject(content) ? content["keys"] : undefined;
-  if (!isObject(keys)) throw damaged(path, 'it has no "keys" object');
+  if (!isObject(keys)) throw damaged(file, 'it has no "keys" object');
   return keys;
 }
 
-function parseKey(path: string, id: string, encoded: unknown): StoredKey {
-  if (typeof encoded !== "string" || encoded === "") throw damaged(path, `key "${id}" is not a text`);
+function parseKey(file: KeyFile, id: string, encoded: unknown): StoredKey {
+  if (typeof encoded !== "string" || encoded === "") throw damaged(file, `key "${id}" is not a text`);
   try {
     return { ...importPrivateKey(Buffer.from(encoded, "base64")), id };
   } catch {
-    throw damaged(path, `key "${id}" is not a private key in PKCS #8 form`);
+    throw damaged(file, `key "${id}" is not a private key in PKCS #8 form`);
   }
 }
 

@@ -105,7 +105,11 @@ export function createAgentApi({ registry, attestation }: AgentApiOptions): Boun
     const questions: Uint8Array[] = [];
     let wake = Promise.withResolvers<undefined>();
     const attested = attestation.attest(
-      { ...params, peerAddress: call.caller.address },
+      {
+        ...params,
+        peerAddress: call.caller.address,
+        onProven: (agentId) => call.note({ agent_id: agentId }),
+      },
       async (challenge) => {
         questions.push(challenge);
         wake.resolve(undefined);

@@ -11,7 +11,9 @@ import {
 } from "../../rpc/gen/spire/api/server/bundle/v1/bundle.ts";
 import type { BundleMask, Bundle as BundleMessage } from "../../rpc/gen/spire/api/types/bundle.ts";
 import { type BoundService, bindService } from "../../rpc/service.ts";
+import type { ActivityBook } from "../agent-activity.ts";
 import type { Registry } from "../registry.ts";
+import type { Upstream } from "../upstream.ts";
 import {
   fromBundleMessage,
   fromKey,
@@ -32,9 +34,12 @@ type BundleChange = (given: TrustBundle, current: TrustBundle | undefined) => Tr
 
 export interface BundleApiOptions {
   readonly registry: Registry;
+  readonly activity: Pick<ActivityBook, "bundleSent">;
+  /** Publishes keys of servers below this one further up. */
+  readonly upstream?: Upstream;
 }
 
-export function createBundleApi({ registry }: BundleApiOptions): BoundService {
+export function createBundleApi({ registry, activity, upstream }: BundleApiOptions): BoundService {
   const { trustDomain } = registry;
 
   return bindService(BundleService, {
@@ -42,21 +47,28 @@ export function createBundleApi({ registry }: BundleApiOptions): BoundService {
       return { count: await registry.countBundles() };
     },
 
-    async getBundle({ outputMask }) {
+    async getBundle({ outputMask }, call) {
       const bundle = registry.bundles.get(trustDomain);
       if (!bundle) throw notFound("bundle not found");
+      if (carriesAuthorities(outputMask)) activity.bundleSent(call, bundle.sequenceNumber);
       return toBundleMessage(bundle, outputMask);
     },
 
     async appendBundle(request) {
       const added = authoritiesToAppend(request);
-      return toBundleMessage(await appendOwn(added), request.outputMask);
+      const reason = "authorities appended by an administrator";
+      return toBundleMessage(await appendOwn(added, reason), request.outputMask);
     },
 
     async publishJwtAuthority({ jwtAuthority }) {
       if (!jwtAuthority) throw invalidArgument("missing JWT authority");
       const authority = within("invalid JWT authority", () => fromKey(jwtAuthority));
-      const bundle = await appendOwn({ ...nothing, jwtAuthorities: [authority] });
+      await upstream?.publishJwtKey(authority).catch((error: unknown) => {
+        const message = `failed to publish JWT key: ${SpireError.from(error).message}`;
+        throw new SpireError("INTERNAL", message, { cause: error });
+      });
+      const added = { ...nothing, jwtAuthorities: [authority] };
+      const bundle = await appendOwn(added, "JWT authority published by a downstream server");
       return { jwtAuthorities: bundle.jwtAuthorities.map(toKeyMessage) };
     },
 
@@ -125,12 +137,13 @@ export function createBundleApi({ registry }: BundleApiOptions): BoundService {
     return parsed;
   }
 
-  function appendOwn(added: Authorities): Promise<TrustBundle> {
-    return registry.mutateBundle(trustDomain, (current) => {
+  function appendOwn(added: Authorities, reason: string): Promise<TrustBundle> {
+    const append = (current: TrustBundle | undefined): TrustBundle => {
       const bundle = current ?? emptyBundle(trustDomain);
       const merged = mergeBundles(bundle, added);
       return merged === bundle ? bundle : { ...merged, sequenceNumber: bundle.sequenceNumber + 1 };
-    });
+    };
+    return registry.mutateBundle(trustDomain, append, reason);
   }
 
   async function changeEach(
@@ -174,6 +187,10 @@ async function statusOf(work: () => Promise<void>, log: Logger) {
     return toStatus(error, log);
   }
 }
+
+/** Who asks for the sequence number alone has no bundle for it. */
+const carriesAuthorities = (mask: BundleMask | undefined): boolean =>
+  mask === undefined || (mask.x509Authorities && mask.jwtAuthorities);
 
 type Authorities = Pick<TrustBundle, "x509Authorities" | "jwtAuthorities" | "witAuthorities">;
 

@@ -7,14 +7,22 @@ import {
 import { type BoundService, bindService } from "../../rpc/service.ts";
 import type { AuthorityKeeper } from "../authority-keeper.ts";
 import type { ForcedRotation } from "../forced-rotation.ts";
+import type { ForcedUpstream } from "../forced-upstream.ts";
 import type { AuthorityKind, JournalEntry } from "../journal.ts";
+import { upstreamAuthorityId } from "../upstream.ts";
 
 export interface LocalAuthorityApiOptions {
   readonly authority: AuthorityKeeper;
   readonly rotation: ForcedRotation;
+  /** Undefined: the server has no upstream authority. */
+  readonly upstream?: ForcedUpstream;
 }
 
-export function createLocalAuthorityApi({ authority, rotation }: LocalAuthorityApiOptions): BoundService {
+export function createLocalAuthorityApi({
+  authority,
+  rotation,
+  upstream,
+}: LocalAuthorityApiOptions): BoundService {
   function statesOf(kind: AuthorityKind) {
     const active = authority.state(kind, "active");
     if (!active) throw new SpireError("UNAVAILABLE", "server is initializing");
@@ -31,12 +39,14 @@ export function createLocalAuthorityApi({ authority, rotation }: LocalAuthorityA
     activateX509Authority: async ({ authorityId }) => ({
       activatedAuthority: toState(await rotation.activate("x509", authorityId)),
     }),
-    taintX509Authority: async ({ authorityId }) => ({
-      taintedAuthority: toState(await rotation.taint("x509", authorityId)),
-    }),
-    revokeX509Authority: async ({ authorityId }) => ({
-      revokedAuthority: withoutExpiry(await rotation.revoke("x509", authorityId)),
-    }),
+    async taintX509Authority({ authorityId }) {
+      if (upstream) throw notOurs("tainted");
+      return { taintedAuthority: toState(await rotation.taint("x509", authorityId)) };
+    },
+    async revokeX509Authority({ authorityId }) {
+      if (upstream) throw notOurs("revoked");
+      return { revokedAuthority: withoutExpiry(await rotation.revoke("x509", authorityId)) };
+    },
 
     getJwtAuthorityState: async () => statesOf("jwt"),
     prepareJwtAuthority: async () => ({ preparedAuthority: toState(await rotation.prepare("jwt")) }),
@@ -50,8 +60,14 @@ export function createLocalAuthorityApi({ authority, rotation }: LocalAuthorityA
       revokedAuthority: withoutExpiry(await rotation.revoke("jwt", authorityId)),
     }),
 
-    taintX509UpstreamAuthority: noUpstream,
-    revokeX509UpstreamAuthority: noUpstream,
+    async taintX509UpstreamAuthority({ subjectKeyId }) {
+      if (!upstream) throw noUpstream();
+      return { upstreamAuthoritySubjectKeyId: await upstream.taint(subjectKeyId) };
+    },
+    async revokeX509UpstreamAuthority({ subjectKeyId }) {
+      if (!upstream) throw noUpstream();
+      return { upstreamAuthoritySubjectKeyId: await upstream.revoke(subjectKeyId) };
+    },
 
     getWitAuthorityState: noWit,
     prepareWitAuthority: noWit,
@@ -61,10 +77,10 @@ export function createLocalAuthorityApi({ authority, rotation }: LocalAuthorityA
   });
 }
 
-const toState = ({ authorityId, notAfter }: JournalEntry): AuthorityState => ({
-  authorityId,
-  expiresAt: notAfter,
-  upstreamAuthoritySubjectKeyId: "",
+const toState = (entry: JournalEntry): AuthorityState => ({
+  authorityId: entry.authorityId,
+  expiresAt: entry.notAfter,
+  upstreamAuthoritySubjectKeyId: upstreamAuthorityId(entry),
 });
 
 /** SPIRE's answers to these calls leave the expiry out. */
@@ -72,9 +88,10 @@ const withoutExpiry = (entry: JournalEntry): AuthorityState => ({ ...toState(ent
 
 const toStateIfAny = (entry: JournalEntry | undefined): AuthorityState | undefined => entry && toState(entry);
 
-async function noUpstream(): Promise<never> {
-  throw new SpireError("FAILED_PRECONDITION", "upstream authority is not configured");
-}
+const noUpstream = () => new SpireError("FAILED_PRECONDITION", "upstream authority is not configured");
+
+const notOurs = (done: string) =>
+  new SpireError("FAILED_PRECONDITION", `local authority can't be ${done} if there is an upstream authority`);
 
 async function noWit(): Promise<never> {
   throw new SpireError("UNIMPLEMENTED", "WIT-SVID functionality is not yet implemented");

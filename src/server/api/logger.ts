@@ -32,12 +32,12 @@ export function createLoggerApi(control: LogLevelControl): BoundService {
     async setLogLevel({ newLevel }, { log }) {
       const level = fromMessage(newLevel);
       control.setLevel(level);
-      log.info("SetLogLevel Called", { new_level: level });
+      log.info("SetLogLevel Called", { new_log_level: level });
       return state();
     },
     async resetLogLevel(_, { log }) {
       control.setLevel(launchLevel);
-      log.info("ResetLogLevel Called", { launch_level: launchLevel });
+      log.info("ResetLogLevel Called", { launch_log_level: launchLevel });
       return state();
     },
   });

@@ -12,23 +12,33 @@ import {
   SVIDService,
 } from "../../rpc/gen/spire/api/server/svid/v1/svid.ts";
 import { type BoundService, bindService } from "../../rpc/service.ts";
-import type { Authority } from "../authority.ts";
+import type { Authority, SvidHolder } from "../authority.ts";
 import { openCertificateRequest } from "../csr.ts";
 import { requireWorkload } from "../entry-rules.ts";
 import type { Registry } from "../registry.ts";
+import type { SvidLedger } from "../rotation/svid-ledger.ts";
 import { callerId } from "./caller.ts";
 import { within, workloadIdFrom } from "./convert-id.ts";
 import { okStatus, toStatus } from "./convert-status.ts";
 import { toBuffer, toJwtSvidMessage, toX509SvidMessage } from "./convert-svid.ts";
+import { createWitSvids } from "./wit-svids.ts";
 
 export interface SvidApiOptions {
   readonly registry: Registry;
   readonly authority: Authority;
+  readonly ledger: Pick<SvidLedger, "awaitsDelivery" | "delivered">;
   /** Answers UNIMPLEMENTED to every request for a JWT-SVID. */
   readonly disableJwtSvids: boolean;
 }
 
-export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiOptions): BoundService {
+/** An SVID of an agent's workload, and what signed it. */
+interface Issued {
+  readonly entryId: string;
+  readonly authorityId: string;
+}
+
+export function createSvidApi(options: SvidApiOptions): BoundService {
+  const { registry, authority, ledger, disableJwtSvids } = options;
   const { trustDomain, index } = registry;
 
   function authorizedEntry(agent: SpiffeId, entryId: string): Entry {
@@ -36,6 +46,8 @@ export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiO
     if (!entry) throw notFound("entry not found or not authorized");
     return entry;
   }
+
+  const witSvids = createWitSvids({ trustDomain, authority, authorizedEntry });
 
   return bindService(SVIDService, {
     async mintX509Svid({ csr, ttl }) {
@@ -60,26 +72,33 @@ export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiO
       return { svid: await jwtSvid(spiffeId, audience, ttl, false) };
     },
 
-    async mintWitsvid() {
-      throw witDisabled();
+    async mintWitsvid(request) {
+      return { svid: await witSvids.mint(request) };
     },
 
     async batchNewX509Svid({ params }, call) {
       if (params.length === 0) throw invalidArgument("missing parameters");
       const agent = callerId(call);
-      return { results: await Promise.all(params.map((item) => newX509Svid(agent, item, call.log))) };
+      const issued: Issued[] = [];
+      const results = await Promise.all(params.map((item) => newX509Svid(agent, item, call.log, issued)));
+      if (ledger.awaitsDelivery(agent)) {
+        call.onAnswered((delivered) => {
+          if (delivered) ledger.delivered(agent, issued);
+        });
+      }
+      return { results };
     },
 
     async newJwtsvid({ entryId, audience }, call) {
       refuseDisabledJwt();
-      const entry = authorizedEntry(callerId(call), entryId);
-      const { spiffeId, jwtSvidTtl, jwtSvidIncludeJti } = entry;
-      return { svid: await jwtSvid(spiffeId, audience, jwtSvidTtl, jwtSvidIncludeJti) };
+      const agent = callerId(call);
+      const { spiffeId, jwtSvidTtl, jwtSvidIncludeJti } = authorizedEntry(agent, entryId);
+      return { svid: await jwtSvid(spiffeId, audience, jwtSvidTtl, jwtSvidIncludeJti, { agent, entryId }) };
     },
 
-    async batchNewWitsvid({ params }) {
+    async batchNewWitsvid({ params }, call) {
       if (params.length === 0) throw invalidArgument("missing parameters");
-      throw witDisabled();
+      return { results: await witSvids.issue(callerId(call), params, call.log) };
     },
 
     async newDownstreamX509Ca({ csr, preferredTtl }) {
@@ -101,18 +120,19 @@ export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiO
     agent: SpiffeId,
     { entryId, csr }: NewX509SVIDParams,
     log: Logger,
+    issued: Issued[],
   ): Promise<BatchNewX509SVIDResponse_Result> {
     try {
       if (entryId === "") throw invalidArgument("missing entry ID");
       if (csr.length === 0) throw invalidArgument("missing CSR");
-      const { spiffeId, dnsNames, x509SvidTtl } = authorizedEntry(agent, entryId);
+      const { id, spiffeId, dnsNames, x509SvidTtl } = authorizedEntry(agent, entryId);
       // Of the CSR only the key counts: who gets the SVID, and with what in it, is the entry's to say.
       const { publicKeyInfo } = openCertificateRequest(csr, newWording);
-      const request = { spiffeId, publicKeyInfo, dnsNames, ttlSeconds: x509SvidTtl };
-      return {
-        status: okStatus,
-        svid: toX509SvidMessage(spiffeId, await authority.signWorkloadSvid(request)),
-      };
+      const holder = { agent, entryId: id };
+      const request = { holder, spiffeId, publicKeyInfo, dnsNames, ttlSeconds: x509SvidTtl };
+      const signed = await authority.signWorkloadSvid(request);
+      issued.push({ entryId: id, authorityId: signed.authorityId });
+      return { status: okStatus, svid: toX509SvidMessage(spiffeId, signed) };
     } catch (error) {
       return { status: toStatus(error, log), svid: undefined };
     }
@@ -123,10 +143,17 @@ export function createSvidApi({ registry, authority, disableJwtSvids }: SvidApiO
     audience: readonly string[],
     ttlSeconds: number,
     withId: boolean,
+    holder?: SvidHolder,
   ) {
     requireAudience(audience);
     try {
-      const signed = await authority.signJwtSvid({ spiffeId, audience, ttlSeconds, withId });
+      const signed = await authority.signJwtSvid({
+        ...(holder ? { holder } : {}),
+        spiffeId,
+        audience,
+        ttlSeconds,
+        withId,
+      });
       return toJwtSvidMessage(spiffeId, signed);
     } catch (error) {
       throw error instanceof SpireError ? error.within("failed to sign JWT-SVID") : error;
@@ -147,8 +174,6 @@ const newWording = { malformed: "malformed CSR", badSignature: "invalid CSR sign
 function requireAudience(audience: readonly string[]): void {
   if (audience.length === 0) throw invalidArgument("at least one audience is required");
 }
-
-const witDisabled = (): SpireError => new SpireError("UNIMPLEMENTED", "WIT functionality is disabled");
 
 /** An empty SEQUENCE (RFC 5280, 4.1.2.4). */
 const isEmptyName = (der: Uint8Array): boolean => der.length <= 2;

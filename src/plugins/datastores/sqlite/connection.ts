@@ -1,8 +1,9 @@
 /** Connections to one SQLite database: a writer whose transactions take turns, and a reader of what is committed. */
 import { Database, type SQLQueryBindings, type Statement } from "bun:sqlite";
-import { closeSync, constants, fchmodSync, openSync } from "node:fs";
+import { accessSync, chmodSync, closeSync, constants, fchmodSync, openSync, statSync } from "node:fs";
 import { SpireError, type StatusName } from "../../../core/errors.ts";
 import { reasonOf } from "../../../files/failure.ts";
+import { restoreAdvice } from "./damage.ts";
 
 type Bindings = SQLQueryBindings[];
 
@@ -30,7 +31,8 @@ export interface SqliteDatabase extends Session {
   close(): Promise<void>;
 }
 
-const memory = ":memory:";
+/** The path of a database in memory. */
+export const memory = ":memory:";
 /** Another process may hold the write lock for as long as its transaction takes. */
 const busyTimeoutMs = 5_000;
 /** Writes that wait at the same time share one commit, up to this many. */
@@ -52,8 +54,9 @@ const pragmas = [
  * to date. @throws SpireError.
  */
 export function openDatabase(path: string, prepare: (writer: Connection) => void): SqliteDatabase {
-  const handles: Database[] = [];
+  const handles: Handle[] = [];
   try {
+    if (path !== memory) makePrivate(path);
     const writer = open(path, handles);
     prepare(writer);
     // A database in memory belongs to one connection: there, reads wait for the transaction to end.
@@ -66,16 +69,33 @@ export function openDatabase(path: string, prepare: (writer: Connection) => void
   }
 }
 
-function closeAll(handles: readonly Database[]): void {
-  for (const handle of handles) handle.close();
+interface Handle {
+  readonly database: Database;
+  /** By their SQL. */
+  readonly statements: Map<string, Statement<unknown, Bindings>>;
 }
 
-function open(path: string, handles: Database[]): Connection {
-  if (path !== memory) makePrivate(path);
+function closeAll(handles: readonly Handle[]): void {
+  for (const { database, statements } of handles) closeDatabase(database, [...statements.values()]);
+}
+
+/** Ends a connection for good: with a statement left, SQLite would keep its files open until that is collected. */
+export function closeDatabase(database: Database, statements: readonly { finalize(): void }[] = []): void {
+  for (const statement of statements) statement.finalize();
+  database.clearQueryCache();
+  try {
+    database.close(true);
+  } catch {
+    Bun.gc(true);
+    database.close();
+  }
+}
+
+function open(path: string, handles: Handle[]): Connection {
   const handle = new Database(path, { readwrite: true, create: true, strict: true });
-  handles.push(handle);
-  for (const pragma of pragmas) handle.run(`PRAGMA ${pragma}`);
   const statements = new Map<string, Statement<unknown, Bindings>>();
+  handles.push({ database: handle, statements });
+  for (const pragma of pragmas) handle.run(`PRAGMA ${pragma}`);
   return {
     statement<Row>(sql: string) {
       let statement = statements.get(sql);
@@ -91,8 +111,17 @@ function open(path: string, handles: Database[]): Connection {
   };
 }
 
-/** SQLite gives its log and index files the mode of the database itself. */
+/**
+ * SQLite gives its log and index files the mode of the database itself. Closing a file lifts all locks that this
+ * process has on it, and another process that then ends its work with the database takes itself for the last one and
+ * deletes the log. So a file that is there is only looked at.
+ */
 function makePrivate(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) {
+    accessSync(path, constants.R_OK);
+    chmodSync(path, 0o600);
+    return;
+  }
   const file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   try {
     fchmodSync(file, 0o600);
@@ -275,13 +304,14 @@ const codes: Readonly<Record<string, StatusName>> = {
 const advice: Readonly<Record<string, string>> = {
   SQLITE_FULL: "make room on its file system",
   SQLITE_IOERR: "see whether its file system is full, or failing",
-  SQLITE_CORRUPT: "restore it from a backup",
-  SQLITE_NOTADB: "restore it from a backup",
+  SQLITE_CORRUPT: restoreAdvice,
+  SQLITE_NOTADB: restoreAdvice,
   SQLITE_READONLY: "give the user who runs this the right to write to it and to its directory",
   SQLITE_CANTOPEN: "give the user who runs this the right to write to it and to its directory",
 };
 
-function databaseError(error: unknown, path: string): SpireError {
+/** What SQLite threw, in words for whoever runs the program; a SpireError as it is. */
+export function databaseError(error: unknown, path: string): SpireError {
   if (error instanceof SpireError) return error;
   const primary = /^SQLITE_[A-Z]+/.exec(codeOf(error))?.[0] ?? "";
   const known = advice[primary];

@@ -1,10 +1,11 @@
 /** A look at a database file that changes nothing, before it is opened for work. */
-import { Database } from "bun:sqlite";
+import { Database, constants as sqlite } from "bun:sqlite";
 import { accessSync, constants, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { SpireError } from "../../../core/errors.ts";
 import { reasonOf } from "../../../files/failure.ts";
-import { databaseError, memory } from "./connection.ts";
+import { closeDatabase, databaseError, memory } from "./connection.ts";
 
 /**
  * A database that isn't there yet passes if it can be made.
@@ -21,16 +22,26 @@ export function requireOwnDatabase(path: string, dataDir: string): void {
   }
   requireRights(path, path, constants.R_OK | constants.W_OK);
   // Empty, it was made and never written to.
-  if (found.size === 0) return;
-  let database: Database | undefined;
+  if (found.size === 0 || !found.isFile()) return;
   try {
-    database = new Database(path, { readonly: true });
-    requireOwnSchema(database, path);
+    const database = openUntouched(path);
+    try {
+      requireOwnSchema(database, path);
+    } finally {
+      closeDatabase(database);
+    }
   } catch (error) {
     throw databaseError(error, path);
-  } finally {
-    database?.close();
   }
+}
+
+/**
+ * Opens a database to read what is in the file itself, not in its log. It is locked for nobody, and SQLite makes no
+ * files beside it.
+ */
+export function openUntouched(path: string): Database {
+  const flags = sqlite.SQLITE_OPEN_READONLY | sqlite.SQLITE_OPEN_URI;
+  return new Database(`${pathToFileURL(path).href}?immutable=1`, flags);
 }
 
 function requireRoom(path: string, dataDir: string): void {

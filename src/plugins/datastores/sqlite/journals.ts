@@ -28,5 +28,20 @@ export function createJournalStore(session: Session): JournalStore {
           )
           .run(record.activeX509AuthorityId, record.data);
       }),
+    list: () =>
+      session.read((connection) =>
+        connection
+          .statement<JournalRecord>(
+            "SELECT active_x509_authority_id AS activeX509AuthorityId, data FROM journals ORDER BY row",
+          )
+          .all(),
+      ),
+    delete: (activeX509AuthorityId) =>
+      session.write(
+        (connection) =>
+          connection
+            .statement("DELETE FROM journals WHERE active_x509_authority_id = ? RETURNING row")
+            .get(activeX509AuthorityId) !== null,
+      ),
   };
 }

@@ -102,7 +102,46 @@ const steps: readonly string[] = [
     endpoint_spiffe_id TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  CREATE TABLE bundle_versions (
+    trust_domain TEXT NOT NULL,
+    sequence_number INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (trust_domain, sequence_number)
+  ) STRICT, WITHOUT ROWID;
+  `,
+  `
+  CREATE TABLE agent_activity (
+    id TEXT NOT NULL PRIMARY KEY REFERENCES nodes (id) ON DELETE CASCADE,
+    last_seen_at INTEGER NOT NULL,
+    bundle_sequence INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE svid_horizons (
+    authority_id TEXT NOT NULL,
+    holders TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (authority_id, holders)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE rotations (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    data TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE rotation_moved (
+    rotation TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    PRIMARY KEY (rotation, agent)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
+
+/** The version of a database that is up to date. */
+export const newestSchema = steps.length;
 
 /**
  * Brings the schema up to date.
@@ -135,7 +174,8 @@ export function migrate(connection: Connection, path: string, clock: Clock): voi
   if (version > steps.length) {
     throw new SpireError(
       "FAILED_PRECONDITION",
-      `datastore ${path} has schema version ${version}, written by a newer program; this one knows version ${steps.length}`,
+      `datastore ${path} has schema version ${version}, written by a newer program; this one knows version ${steps.length}: ` +
+        'run that program, or restore a backup that was made before: "spire server restore FILE"',
     );
   }
 }

@@ -77,6 +77,7 @@ describe("a SQLite datastore in a file", () => {
     const database = new Database(path);
     database.run("INSERT INTO schema_versions (version, migrated_at) VALUES (999, 0)");
     database.close();
+    rmSync(`${path}.sha256`);
     await expect(open()).rejects.toMatchObject({
       code: "FAILED_PRECONDITION",
       message: expect.stringMatching(/schema version 999.*knows version \d+/),
