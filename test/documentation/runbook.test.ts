@@ -5,7 +5,7 @@ import { typePage } from "./page.ts";
 test.each([
   ["runbook.md", 10],
   ["bundle-history.md", 4],
-  ["rotation.md", 10],
+  ["rotation.md", 7],
 ])("%s", typePage, {
   timeout: 300_000,
 });

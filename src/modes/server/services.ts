@@ -16,36 +16,24 @@ import { createRotationApi } from "../../server/api/rotation.ts";
 import { createSvidApi } from "../../server/api/svid.ts";
 import { createTrustDomainApi } from "../../server/api/trust-domain.ts";
 import type { Attestation } from "../../server/attest.ts";
-import type { Authority } from "../../server/authority.ts";
 import { createBundleHistory } from "../../server/bundle-history.ts";
 import type { BundleRefresh } from "../../server/federation/refresh.ts";
 import type { Relationships } from "../../server/federation/relationships.ts";
 import { createForcedRotation } from "../../server/forced-rotation.ts";
 import { createForcedUpstream } from "../../server/forced-upstream.ts";
-import type { ServerIdentity } from "../../server/identity.ts";
-import type { Registry } from "../../server/registry.ts";
 import { guardRotation } from "../../server/rotation/guarded-rotation.ts";
-import type { RotationRunner } from "../../server/rotation/runner.ts";
-import type { Upstream } from "../../server/upstream.ts";
-import type { AgentRecords } from "./rotation.ts";
+import type { ServerState } from "./state.ts";
 
-export interface ServerParts {
+export interface ServerParts extends ServerState {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
   /** Without it the logger API isn't served. */
   readonly logLevel?: LogLevelControl;
-  readonly registry: Registry;
-  readonly authority: Authority;
-  readonly identity: ServerIdentity;
   readonly attestation: Attestation;
   readonly relationships: Relationships;
   readonly bundleRefresh: BundleRefresh;
-  readonly records: AgentRecords;
-  readonly rotation: RotationRunner;
   readonly disableJwtSvids: boolean;
-  /** Undefined: the server has no upstream authority. */
-  readonly upstream?: Upstream;
 }
 
 export interface ServerServices {
