@@ -1,6 +1,7 @@
 /** `spire server backup`: a copy of the server's registry, and of its keys if asked, in one file. */
 import { existsSync, statSync } from "node:fs";
 import { invalidArgument, SpireError } from "../core/errors.ts";
+import type { RegistryCounts } from "../core/registry-counts.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
 import { type Command, command } from "./command.ts";
 import { boolFlag, outputFlag } from "./flags.ts";
@@ -13,17 +14,8 @@ interface Manifest {
   readonly schemaVersion: number;
   readonly createdAt: string;
   readonly sequence: number;
-  readonly counts: Counts;
+  readonly counts: RegistryCounts;
   readonly keys?: object;
-}
-
-interface Counts {
-  readonly entries: number;
-  readonly agents: number;
-  readonly bannedAgents: number;
-  readonly bundles: number;
-  readonly federationRelationships: number;
-  readonly joinTokens: number;
 }
 
 interface BackupRequest extends Pick<ServerData, "trustDomain" | "databasePath" | "keysPath"> {
@@ -105,7 +97,7 @@ function requireKeys(path: string | undefined): string {
 }
 
 /** What a backup has, in words. */
-export function describeCounts(counts: Counts): string {
+export function describeCounts(counts: RegistryCounts): string {
   const { entries, agents, bannedAgents, bundles, federationRelationships } = counts;
   const parts = [
     counted(entries, "entry", "entries"),

@@ -1,5 +1,6 @@
 /** `spire server import`: the data of a stock SPIRE server, taken over before the first start. */
 import { invalidArgument } from "../core/errors.ts";
+import type { RegistryCounts } from "../core/registry-counts.ts";
 import { type Command, command, type Terminal } from "./command.ts";
 import { boolFlag, outputFlag, stringFlag } from "./flags.ts";
 import { counted, formatJson } from "./print.ts";
@@ -18,15 +19,9 @@ interface Remark {
   readonly reason: string;
 }
 
-interface ImportOutcome {
+interface ImportOutcome extends RegistryCounts {
   readonly schemaVersion: number;
   readonly codeVersion: string;
-  readonly entries: number;
-  readonly agents: number;
-  readonly bannedAgents: number;
-  readonly bundles: number;
-  readonly federationRelationships: number;
-  readonly joinTokens: number;
   readonly authorities: number;
   readonly hadLog: boolean;
   readonly skipped: readonly Remark[];

@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Clock, unixSeconds } from "../../core/clock.ts";
 import { SpireError } from "../../core/errors.ts";
+import type { RegistryCounts } from "../../core/registry-counts.ts";
 import { parseTrustDomainOrId, type TrustDomain } from "../../core/spiffe-id.ts";
 import { reasonOf } from "../../files/failure.ts";
 import type { Store } from "../../plugins/datastores/index.ts";
@@ -35,16 +36,9 @@ export interface ImportJob extends ServerData {
   readonly dryRun: boolean;
 }
 
-export interface ImportOutcome {
+export interface ImportOutcome extends RegistryCounts {
   readonly schemaVersion: number;
   readonly codeVersion: string;
-  readonly entries: number;
-  readonly agents: number;
-  /** Of the agents. */
-  readonly bannedAgents: number;
-  readonly bundles: number;
-  readonly federationRelationships: number;
-  readonly joinTokens: number;
   /** X.509, JWT and WIT authorities of the journal that go on; 0 = the server makes new ones. */
   readonly authorities: number;
   /** Whether the source had a log that was not written back, as after a crash; it was read as well. */

@@ -1,15 +1,5 @@
 /** What a backup says of itself: one line of JSON at its beginning. */
-
-/** Of the database in it. */
-export interface BackupCounts {
-  readonly entries: number;
-  readonly agents: number;
-  /** Of the agents. */
-  readonly bannedAgents: number;
-  readonly bundles: number;
-  readonly federationRelationships: number;
-  readonly joinTokens: number;
-}
+import type { RegistryCounts } from "../../core/registry-counts.ts";
 
 /** A part of the file. */
 export interface BackupPart {
@@ -26,7 +16,7 @@ export interface BackupManifest {
   readonly programVersion: string;
   /** Of the newest change that is in it. */
   readonly sequence: number;
-  readonly counts: BackupCounts;
+  readonly counts: RegistryCounts;
   readonly database: BackupPart;
   /** The key file; undefined = the backup holds no CA keys. */
   readonly keys?: BackupPart;

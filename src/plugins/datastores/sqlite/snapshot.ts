@@ -2,21 +2,15 @@
 import { Database } from "bun:sqlite";
 import { chmodSync, copyFileSync, existsSync, statSync } from "node:fs";
 import { SpireError } from "../../../core/errors.ts";
+import type { RegistryCounts } from "../../../core/registry-counts.ts";
 import { closeDatabase, databaseError } from "./connection.ts";
 import { requireSound } from "./damage.ts";
 import { newestSchema } from "./migrations.ts";
 
-export interface DatabaseFacts {
+export interface DatabaseFacts extends RegistryCounts {
   readonly schemaVersion: number;
   /** Of the newest change. */
   readonly sequence: number;
-  readonly entries: number;
-  readonly agents: number;
-  /** Of the agents. */
-  readonly bannedAgents: number;
-  readonly bundles: number;
-  readonly federationRelationships: number;
-  readonly joinTokens: number;
 }
 
 /**
