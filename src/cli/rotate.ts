@@ -186,7 +186,7 @@ function prettyShower(terminal: Terminal): (status: RotationStatus) => void {
     }
     // When who was seen changes all the time; who is waited for is what counts.
     const { waitingAgents, waitingFor, problem } = status;
-    const names = waitingAgents.map(({ id, reason }) => [id, reason]);
+    const names = waitingAgents.map(({ id, reason }) => `${id} ${reason}`).sort();
     const text = JSON.stringify([names, waitingFor, problem]);
     if (text !== shown) terminal.out(`${formatProblem(status)}${formatWaiting(status, Date.now() / 1000)}`);
     shown = text;

@@ -38,7 +38,14 @@ export function createRotationApi({ runner, authority }: RotationApiOptions): Bo
   });
 
   return bindService(RotationService, {
-    startRotation: async (request) => toStatusMessage(await runner.start(requestFrom(request))),
+    async startRotation(request, { signal }) {
+      await runner.start(requestFrom(request));
+      // By then it is known what replaces what, or why it can't.
+      for await (const state of runner.watch(signal)) {
+        if (state.operation.stage !== "preparing" || state.failure !== "") return toStatusMessage(state);
+      }
+      return toStatusMessage(runner.state());
+    },
     getRotation: async () => toStatusMessage(runner.state()),
     watchRotation: (_, call) => watch(call),
     stopRotation: async () => toStatusMessage(await runner.stop()),

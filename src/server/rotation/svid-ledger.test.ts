@@ -1,16 +1,19 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
   type AuthorityFixture,
+  caTtl,
   createAuthorityFixture,
   hour,
   startSeconds,
   trustDomain,
-  until,
 } from "../../../test/server/authority-fixture.ts";
+import { failureOf } from "../../../test/server/failure.ts";
 import { SpireError } from "../../core/errors.ts";
+import { exportPublicKeyInfo, generateKey } from "../../core/keys.ts";
 import { nullLogger } from "../../core/log.ts";
 import { makeSpiffeId, type SpiffeId } from "../../core/spiffe-id.ts";
 import type { Registry } from "../registry.ts";
+import { recordSignings } from "./recorded-authority.ts";
 import { createSvidLedger, type SvidLedger } from "./svid-ledger.ts";
 
 const agent = makeSpiffeId(trustDomain, "/spire/agent/a");
@@ -79,7 +82,7 @@ async function addEntry(parentId: SpiffeId, path: string): Promise<string> {
 const entry = (number: 1 | 2): string => entries[number - 1] ?? "";
 
 const sign = (ledger: SvidLedger, authorityId: string, entryId: string, expiresAt = end) =>
-  ledger.signed({ authorityId, holders: "workloads", expiresAt, holder: { agent, entryId } });
+  ledger.signed(authorityId, "workloads", expiresAt, { agent, entryId });
 
 describe("what an agent's workloads hold of an authority", () => {
   test("is what it signed for them, until another takes its place at the agent", async () => {
@@ -200,19 +203,67 @@ test("a database that can't tell takes all authorities that it has to have signe
   expect(next.horizon(authority.state("x509", "prepared")?.authorityId ?? "", "workloads")).toBe(0);
 });
 
-test("waiting for what is being signed ends with it, whatever comes of it", async () => {
+test("waiting for what is being signed ends with the last of it, and not with what began later", async () => {
   const ledger = await open();
-  const [good, bad] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const failed = ledger.track(bad.promise).catch(() => {});
-  void ledger.track(good.promise);
+  await ledger.quiesce();
+  const [first, second] = [ledger.enter(), ledger.enter()];
   let isQuiet = false;
   const quiet = ledger.quiesce().then(() => {
     isQuiet = true;
   });
-  good.resolve();
+  const later = ledger.enter();
+  ledger.leave(first);
   await fixture.clock.advance(1);
   expect(isQuiet).toBe(false);
-  bad.reject(new SpireError("INTERNAL", "no"));
-  await Promise.all([quiet, failed]);
-  await until(() => isQuiet);
+  ledger.leave(second);
+  await quiet;
+  ledger.leave(later);
+});
+
+test("an authority that is recorded says what it signs, for whom, and when it is at it", async () => {
+  const authority = await fixture.open();
+  await authority.recover();
+  const ledger = await open();
+  const recorded = recordSignings(authority, ledger);
+  const { publicKey } = await generateKey("ec-p256");
+  const publicKeyInfo = exportPublicKeyInfo(publicKey);
+  const spiffeId = makeSpiffeId(trustDomain, "/w1");
+  const request = { spiffeId, publicKeyInfo, dnsNames: [], ttlSeconds: 100 };
+  const x509 = authority.state("x509", "active")?.authorityId ?? "";
+  const jwt = authority.state("jwt", "active")?.authorityId ?? "";
+  const horizons = (id: string) =>
+    (["workloads", "minted", "downstream"] as const).map((holders) => {
+      const horizon = ledger.horizon(id, holders);
+      return horizon === 0 ? 0 : horizon - startSeconds;
+    });
+  await fixture.registry.store.svidHorizons.prune(Number.MAX_SAFE_INTEGER - 1);
+
+  const signing = recorded.signWorkloadSvid({ ...request, holder: { agent, entryId: entry(1) } });
+  let isQuiet = false;
+  const quiet = ledger.quiesce().then(() => {
+    isQuiet = true;
+  });
+  expect(isQuiet).toBe(false);
+  await Promise.all([signing, quiet]);
+  expect(ledger.pending(agent, [x509]).svids).toBeGreaterThan(0);
+  const token = { spiffeId, audience: ["a"], ttlSeconds: 50, withId: false };
+  await recorded.signJwtSvid({ ...token, holder: { agent, entryId: entry(1) } });
+  await recorded.signAgentSvid(agent, publicKeyInfo).then(({ serialNumber }) => {
+    expect(ledger.agentAuthority(agent, serialNumber)).toBe(x509);
+    expect(ledger.agentAuthority(agent, "1")).toBeUndefined();
+  });
+  const refused = recorded.signJwtSvid({ ...token, audience: [] });
+  expect((await failureOf(refused)).code).toBe("INVALID_ARGUMENT");
+  await ledger.quiesce();
+  // The database could not tell what these authorities had signed, so that all may live until they end.
+  expect([horizons(x509), horizons(jwt)]).toEqual([new Array(3).fill(caTtl), new Array(3).fill(caTtl)]);
+
+  await authority.prepare(["x509", "jwt"]);
+  await authority.activate(["x509", "jwt"]);
+  await recorded.signWorkloadSvid(request);
+  await recorded.signDownstreamCa(publicKeyInfo, 200);
+  await recorded.signJwtSvid({ ...token, holder: { agent, entryId: entry(1) } });
+  const [nextX509, nextJwt] = [authority.state("x509", "active"), authority.state("jwt", "active")];
+  expect(horizons(nextX509?.authorityId ?? "")).toEqual([0, 100, 200]);
+  expect(horizons(nextJwt?.authorityId ?? "")).toEqual([50, 0, 0]);
 });

@@ -17,15 +17,6 @@ export type Holders = "workloads" | "minted" | "downstream";
 
 const allHolders: readonly Holders[] = ["workloads", "minted", "downstream"];
 
-interface Signed {
-  readonly authorityId: string;
-  readonly holders: Holders;
-  /** Unix seconds. */
-  readonly expiresAt: number;
-  /** Of an X.509-SVID, which the next one replaces that the same agent gets for the same entry. */
-  readonly holder?: SvidHolder;
-}
-
 /** What an agent's workloads may hold of some authorities. */
 export interface Pending {
   readonly svids: number;
@@ -33,15 +24,33 @@ export interface Pending {
   readonly until: number;
 }
 
+/** Signings that are under way together. */
+export interface Signings {
+  open: number;
+  /** Called when none is left; undefined while nobody waits for that. */
+  onLast: (() => void) | undefined;
+}
+
 export interface SvidLedger {
-  /** Notes what was signed. What it returns is to be awaited before it is handed out. */
-  signed(what: Signed): Promise<void> | undefined;
+  /**
+   * Notes what was signed. What it returns is to be awaited before it is handed out.
+   *
+   * @param expiresAt unix seconds.
+   * @param holder of an X.509-SVID, which the next one replaces that the same agent gets for the same entry.
+   */
+  signed(
+    authorityId: string,
+    holders: Holders,
+    expiresAt: number,
+    holder?: SvidHolder,
+  ): Promise<void> | undefined;
   agentSigned(agent: SpiffeId, serialNumber: string, authorityId: string): void;
   /** The authority of an agent's SVID that this process signed as the agent's last; undefined = not known. */
   agentAuthority(agent: SpiffeId, serialNumber: string): string | undefined;
-  /** Runs a signing so that `quiesce` knows of it. */
-  track<T>(signing: Promise<T>): Promise<T>;
-  /** Resolves when all is signed and noted that is being signed now. */
+  /** A signing begins, and `leave` is called with what this returns when it is over and noted, or has failed. */
+  enter(): Signings;
+  leave(signings: Signings): void;
+  /** Resolves when all is over that has begun. */
   quiesce(): Promise<void>;
   /** Whether it matters that an answer with SVIDs for the agent is delivered. */
   awaitsDelivery(agent: SpiffeId): boolean;
@@ -95,7 +104,7 @@ export async function createSvidLedger({ registry, clock, log }: LedgerOptions):
   /** Entries of which it is known what the agent holds, while there are SVIDs of which it isn't. */
   const settled = new Map<SpiffeId, Set<string>>();
   const agentSvids = new Map<SpiffeId, { serialNumber: string; authorityId: string }>();
-  const signings = new Set<Promise<unknown>>();
+  let signings: Signings = { open: 0, onLast: undefined };
   const listeners = new Set<() => void>();
   const key = (authorityId: string, holders: string) => `${holders} ${authorityId}`;
 
@@ -203,7 +212,7 @@ export async function createSvidLedger({ registry, clock, log }: LedgerOptions):
   });
 
   return {
-    signed({ authorityId, holders, expiresAt, holder }) {
+    signed(authorityId, holders, expiresAt, holder) {
       const horizon = horizonOf(authorityId, holders);
       horizon.needed = Math.max(horizon.needed, expiresAt);
       if (holder) hold(holder, authorityId, expiresAt);
@@ -218,14 +227,21 @@ export async function createSvidLedger({ registry, clock, log }: LedgerOptions):
       const signed = agentSvids.get(agent);
       return signed?.serialNumber === serialNumber ? signed.authorityId : undefined;
     },
-    track(signing) {
-      const done = () => void signings.delete(signing);
-      signings.add(signing);
-      signing.then(done, done);
-      return signing;
+    enter() {
+      signings.open += 1;
+      return signings;
+    },
+    leave(entered) {
+      entered.open -= 1;
+      if (entered.open === 0) entered.onLast?.();
     },
     async quiesce() {
-      await Promise.allSettled([...signings]);
+      const begun = signings;
+      signings = { open: 0, onLast: undefined };
+      if (begun.open === 0) return;
+      await new Promise<void>((resolve) => {
+        begun.onLast = resolve;
+      });
     },
     awaitsDelivery(agent) {
       if (unknownUntil > unixSeconds(clock)) return true;
