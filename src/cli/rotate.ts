@@ -34,9 +34,13 @@ export const rotateStart = command({
       "Kind of authority: x509, jwt or wit; all that the server has unless said. Can be used more than once",
     ),
     detach: boolFlag("Start the rotation without following it"),
-    emergency: boolFlag("Wait for nobody: cuts off agents and workloads that hold on to the old authorities"),
+    emergency: boolFlag(
+      "Wait half a minute at most, for agents that are there: cuts off all others that hold on to the old authorities",
+    ),
     ignoreMinted: boolFlag("Don't wait for minted SVIDs to expire"),
-    ignoreDownstream: boolFlag("Don't wait for CA certificates of downstream servers to expire"),
+    ignoreDownstream: boolFlag(
+      "Don't wait for CA certificates of downstream servers to expire, only a minute for those that replace theirs",
+    ),
   },
   run: async (invocation) =>
     withServer(invocation, async (channel) => {
@@ -254,6 +258,9 @@ function describeAgent(agent: WaitingAgent, now: number): string {
 }
 
 function describeOther({ kind, holders, until }: WaitingFor): string {
+  if (holders === "relays") {
+    return `other servers of the trust domain to pass it on (${kind}), until ${formatRfc3339(until)}`;
+  }
   const names: Readonly<Record<string, string>> = {
     workloads: `${kind.toUpperCase()}-SVIDs of workloads`,
     minted: `minted ${kind === "x509" ? "X.509" : kind.toUpperCase()}-SVIDs`,

@@ -266,6 +266,11 @@ describe("undoing", () => {
 
     // The next one replaces both.
     await api.startRotation({ ...request, emergency: true });
+    await until(inStage("distributing"));
+    await fetchBundle(agent);
+    await until(inStage("moving"));
+    await fetchBundle(agent);
+    expect(await signSvid(await renew(agent), entry)).not.toBe(next);
     const done = await until(inStage("done"));
     expect(done.replacements[0]?.oldAuthorityIds).toEqual([old, next]);
     expect(roots()).toEqual([done.replacements[0]?.newAuthorityId ?? ""]);
@@ -279,24 +284,39 @@ describe("undoing", () => {
 });
 
 describe("an emergency", () => {
-  test("waits for nobody", async () => {
+  test("lets agents that are there have the new authorities, and see the taint of the old ones", async () => {
     const old = await activeId();
     const agent = await running.attest();
-    await signSvid(agent, await grant(agent));
+    const entry = await grant(agent);
+    await signSvid(agent, entry);
     await running.mint("/minted");
     await api.startRotation({ ...request, kinds: [], emergency: true });
+    await until(waitsFor("distributing", { [agent.id]: "bundle" }));
+    expect(await activeId()).toBe(old);
+    await fetchBundle(agent);
+    await until(waitsFor("moving", { [agent.id]: "bundle" }));
+    const next = await activeId();
+    expect(next).not.toBe(old);
+    const { x509Authorities } = await fetchBundle(agent);
+    expect(x509Authorities.map(({ tainted }) => tainted).sort()).toEqual([false, true]);
+    const renewed = await renew(agent);
+    expect(await signSvid(renewed, entry)).toBe(next);
     await until(inStage("done"));
-    expect(roots()).toEqual([await activeId()]);
-    expect(await activeId()).not.toBe(old);
+    expect(roots()).toEqual([next]);
   });
 
   test("ends the waiting of a rotation under way", async () => {
     const agent = await running.attest();
+    await fetchBundle(agent);
     await api.startRotation(request);
     await until(waitsFor("distributing", { [agent.id]: "bundle" }));
     const other = await failureOf(api.startRotation({ ...request, kinds: ["jwt"], emergency: true }));
     expect(other.code).toBe("FAILED_PRECONDITION");
     await api.startRotation({ ...request, emergency: true });
+    await fetchBundle(agent);
+    await until(waitsFor("moving", { [agent.id]: "bundle" }));
+    await fetchBundle(agent);
+    await renew(agent);
     await until(inStage("done"));
   });
 });

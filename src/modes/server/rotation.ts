@@ -60,12 +60,23 @@ export function openRotation(parts: RotationParts): Promise<RotationRunner> {
       activity,
       ledger,
       ownAuthority: () => issuerOf(identity),
+      hasRelays: () => hasRelays(keeper, ledger, now()),
       clock,
     }),
     clock,
     log,
     metrics,
   });
+}
+
+/** Whether the server is part of a chain of servers: its CA is signed by another one's, or it has signed one. */
+function hasRelays(keeper: Authority, ledger: SvidLedger, now: number): boolean {
+  const states = (["active", "old"] as const).map((status) => keeper.state("x509", status));
+  return states.some(
+    (state) =>
+      state !== undefined &&
+      (state.upstreamChain.length > 0 || ledger.horizon(state.authorityId, "downstream") > now),
+  );
 }
 
 function issuerOf(identity: ServerIdentity): string {

@@ -18,6 +18,7 @@ import {
   type Stage,
   stop,
   undo,
+  waitsUntil,
 } from "./operation.ts";
 
 const request: RotationRequest = {
@@ -62,11 +63,13 @@ describe("a rotation", () => {
     expect(codeOf(() => advance(inStage("done"), 300))).toBe("INTERNAL");
   });
 
-  test("waits in two stages, unless it is an emergency", () => {
+  test("waits in two stages, in an emergency for a moment", () => {
     expect(path.filter(isWaiting).map(({ stage }) => stage)).toEqual(["distributing", "moving"]);
-    expect(
-      path.filter((operation) => isWaiting(escalate(operation, { ...request, emergency: true }))),
-    ).toEqual([]);
+    const emergencies = path.map((operation) => escalate(operation, { ...request, emergency: true }));
+    expect(emergencies.filter(isWaiting).map(waitsUntil)).toEqual(
+      path.filter(isWaiting).map(({ stageSince }) => stageSince + 15),
+    );
+    expect(path.map(waitsUntil)).toEqual(path.map(() => Number.POSITIVE_INFINITY));
   });
 
   test("can be undone until it revokes", () => {

@@ -22,7 +22,7 @@ export type Stage =
 export interface RotationRequest {
   /** Each once. */
   readonly kinds: readonly AuthorityKind[];
-  /** Waits for nobody. */
+  /** Waits for nobody but, for a moment, agents that are there. */
   readonly emergency: boolean;
   readonly ignoreMinted: boolean;
   readonly ignoreDownstream: boolean;
@@ -82,8 +82,18 @@ export const isFinished = ({ stage }: Operation): boolean => following[stage] ==
 export const isUndoable = ({ stage }: Operation): boolean => undoable.has(stage);
 
 /** Whether the stage lasts until others have done something. */
-export const isWaiting = ({ stage, emergency }: Operation): boolean =>
-  !emergency && (stage === "distributing" || stage === "moving");
+export const isWaiting = ({ stage }: Operation): boolean => stage === "distributing" || stage === "moving";
+
+/**
+ * How long an emergency waits in each stage: for two syncs of an agent, and its new SVIDs. An agent that has to connect
+ * anew before it has the new authorities can never do so again; and of an authority that is just gone, without a taint,
+ * agents notice nothing, and keep what it signed.
+ */
+const emergencyGraceSeconds = 15;
+
+/** Unix seconds after which the operation waits for nobody in its stage. */
+export const waitsUntil = ({ emergency, stageSince }: Operation): number =>
+  emergency ? stageSince + emergencyGraceSeconds : Number.POSITIVE_INFINITY;
 
 export function begin(request: RotationRequest, id: string, now: number): Operation {
   return {

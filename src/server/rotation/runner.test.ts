@@ -35,6 +35,7 @@ let taken: string[];
 let failures: Map<string, SpireError>;
 /** The stage in which an agent is waited for. */
 let heldIn: Stage | undefined;
+let waitedFor: WaitingAgent;
 let progress: () => void;
 let measured: Map<string, number>;
 beforeEach(() => {
@@ -45,6 +46,7 @@ beforeEach(() => {
   taken = [];
   failures = new Map();
   heldIn = undefined;
+  waitedFor = waitingAgent;
   measured = new Map();
 });
 afterEach(() => Promise.all(runners.map((runner) => runner.close())));
@@ -110,9 +112,12 @@ async function open(): Promise<RotationRunner> {
     store,
     steps,
     waitingList: {
-      lackingBundle: () => (heldIn === "distributing" ? held : nobody),
+      lackingBundle: () => {
+        if (heldIn !== "distributing") return nobody;
+        return waitedFor === waitingAgent ? held : { agents: [waitedFor], others: [] };
+      },
       notMoved(_, moved, noteMoved) {
-        if (heldIn === "moving") return held;
+        if (heldIn === "moving") return { agents: [waitedFor], others: [] };
         if (!moved.has(agent)) noteMoved(agent);
         return nobody;
       },
@@ -270,7 +275,32 @@ describe("a rotation", () => {
     expect([measured.get("rotation result undone"), measured.get("rotation stage undone")]).toEqual([1, 1]);
   });
 
-  test("in an emergency waits for nobody, also one that is under way", async () => {
+  test.each([
+    ["distributing", ["check", "prepare"]],
+    ["moving", ["check", "prepare", "activate", "taint"]],
+  ] as const)("in an emergency gives agents that are there a moment in %s", async (stage, before) => {
+    const runner = await open();
+    heldIn = stage;
+    waitedFor = { ...waitingAgent, lastSeenAt: clock.now() / 1_000, until: Number.MAX_SAFE_INTEGER };
+    await runner.start({ ...request, emergency: true });
+    const { waiting, operation } = await until(runner, stage);
+    expect(waiting.agents).toEqual([{ ...waitedFor, until: operation.stageSince + 15 }]);
+    expect(taken).toEqual([...before]);
+    await clock.advance(15_000);
+    await until(runner, "done");
+    expect(taken).toEqual(whole);
+  });
+
+  test("in an emergency doesn't wait for an agent that is away", async () => {
+    const runner = await open();
+    heldIn = "moving";
+    waitedFor = { ...waitingAgent, lastSeenAt: clock.now() / 1_000 - 61 };
+    await runner.start({ ...request, emergency: true });
+    await until(runner, "done");
+    expect(taken).toEqual(whole);
+  });
+
+  test("becomes an emergency while it is under way", async () => {
     const runner = await open();
     heldIn = "distributing";
     await runner.start(request);

@@ -25,9 +25,10 @@ import {
   type Stage,
   stop,
   undo,
+  waitsUntil,
 } from "./operation.ts";
 import type { RotationSteps } from "./steps.ts";
-import { nobody, type Waiting, type WaitingList } from "./waiting.ts";
+import { nobody, type Waiting, type WaitingAgent, type WaitingList } from "./waiting.ts";
 
 /** A rotation and whom it waits for. */
 export interface RotationState {
@@ -65,6 +66,8 @@ export interface RunnerOptions {
 const lookMs = 1_000;
 const shortestPauseMs = 20;
 const idleMs = 3_600_000;
+/** An agent that was not seen for so long isn't expected in an emergency. */
+const contactSeconds = 60;
 /** Looking may take this share of the time, so that it never gets in the way with very many agents. */
 const lookShare = 0.05;
 
@@ -120,20 +123,20 @@ export async function createRotationRunner(options: RunnerOptions): Promise<Rota
     metrics.gauge(["rotation", "stage"], 1, { stage });
   }
 
-  function look(current: Operation): Waiting {
-    if (current.emergency) return nobody;
-    if (current.stage === "distributing") return waitingList.lackingBundle(current.bundleSequence);
-    return current.stage === "moving" ? waitingList.notMoved(current, moved, () => {}) : nobody;
+  function look(current: Operation, noteMoved: (agent: SpiffeId) => void = () => {}): Waiting {
+    if (!isWaiting(current)) return nobody;
+    const waiting =
+      current.stage === "distributing"
+        ? waitingList.lackingBundle(current)
+        : waitingList.notMoved(current, moved, noteMoved);
+    return current.emergency ? inEmergency(waiting, current, now()) : waiting;
   }
 
   /** Whether nobody is waited for any more. */
   async function waited(current: Operation): Promise<boolean> {
     const newlyMoved: SpiffeId[] = [];
     const started = clock.now();
-    const { agents, others } =
-      current.stage === "distributing"
-        ? waitingList.lackingBundle(current.bundleSequence)
-        : waitingList.notMoved(current, moved, (agent) => newlyMoved.push(agent));
+    const { agents, others } = look(current, (agent) => newlyMoved.push(agent));
     lookTookMs = clock.now() - started;
     metrics.gauge(["rotation", "waiting_agents"], agents.length);
     if (newlyMoved.length > 0) {
@@ -151,7 +154,7 @@ export async function createRotationRunner(options: RunnerOptions): Promise<Rota
     distributing: wait,
     async activating(current) {
       const sequence = current.bundleSequence;
-      const laggards = () => !current.emergency && waitingList.lackingBundle(sequence).agents.length > 0;
+      const laggards = () => !current.emergency && waitingList.lackingBundle(current).agents.length > 0;
       const outcome = await steps.activate(current, laggards);
       if (outcome === "refused") return backToDistributing(current, sequence, now());
       return advance(current, now());
@@ -308,6 +311,15 @@ export async function createRotationRunner(options: RunnerOptions): Promise<Rota
       tell();
     },
   };
+}
+
+/** Only agents that called of late, and these for a moment. */
+function inEmergency({ agents }: Waiting, operation: Operation, now: number): Waiting {
+  const until = waitsUntil(operation);
+  if (now >= until) return nobody;
+  const isThere = ({ lastSeenAt }: WaitingAgent) => lastSeenAt >= operation.stageSince - contactSeconds;
+  const there = agents.filter(isThere).map((agent) => ({ ...agent, until: Math.min(agent.until, until) }));
+  return { agents: there, others: [] };
 }
 
 const underWayAlready = ({ stage, stopped }: Operation): SpireError =>

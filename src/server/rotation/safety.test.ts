@@ -46,7 +46,14 @@ async function openServer({ registry, clock, open }: AuthorityFixture): Promise<
   const runner = await createRotationRunner({
     store: registry.store.rotations,
     steps: createRotationSteps({ keeper: authority, registry, ledger, now }),
-    waitingList: createWaitingList({ registry, activity, ledger, ownAuthority, clock }),
+    waitingList: createWaitingList({
+      registry,
+      activity,
+      ledger,
+      ownAuthority,
+      hasRelays: () => false,
+      clock,
+    }),
     clock,
     log,
     metrics: nullMetrics,

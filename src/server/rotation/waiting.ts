@@ -25,8 +25,8 @@ export interface WaitingAgent {
 /** Something else than an agent. */
 export interface WaitingFor {
   readonly kind: AuthorityKind;
-  /** `server`: the server's own SVID. */
-  readonly holders: Holders | "server";
+  /** `server`: the server's own SVID. `relays`: servers that pass the bundle on to agents of their own. */
+  readonly holders: Holders | "server" | "relays";
   /** Unix seconds; 0 = at any moment. */
   readonly until: number;
 }
@@ -45,14 +45,16 @@ export interface WaitingOptions {
   readonly ledger: SvidLedger;
   /** ID of the X.509 authority that signed the server's own SVID. */
   readonly ownAuthority: () => string;
+  /** Whether other servers of the trust domain, above or below, pass the bundle on to agents of their own. */
+  readonly hasRelays: () => boolean;
   readonly clock: Clock;
 }
 
 export interface WaitingList {
   /** Called when somebody may no longer be waited for. Returns the function that ends the listening. */
   onProgress(listener: () => void): () => void;
-  /** Agents that haven't the bundle of that sequence number, or a later one. */
-  lackingBundle(sequenceNumber: number): Waiting;
+  /** Agents that haven't the bundle of the operation, or a later one, and servers that may have to pass it on. */
+  lackingBundle(operation: Operation): Waiting;
   /**
    * Whoever holds what an old authority of the operation signed. Agents in `moved` are taken for done: nothing that
    * is old can come back. New ones that are done are told to `noteMoved`.
@@ -60,8 +62,17 @@ export interface WaitingList {
   notMoved(operation: Operation, moved: ReadonlySet<SpiffeId>, noteMoved: (agent: SpiffeId) => void): Waiting;
 }
 
+/**
+ * What an agent of another server has, nobody here knows. Each server in between takes up to 5 s to fetch the bundle,
+ * and an agent as long: three servers deep, with some to spare.
+ */
+const relaySeconds = 30;
+
+/** The same for a taint: then the servers get new CAs first, and the agents new SVIDs. */
+const relayedMoveSeconds = 60;
+
 export function createWaitingList(options: WaitingOptions): WaitingList {
-  const { registry, activity, ledger, ownAuthority, clock } = options;
+  const { registry, activity, ledger, ownAuthority, hasRelays, clock } = options;
   const { index } = registry;
 
   /** Agents that may call: the others are not waited for. */
@@ -119,6 +130,11 @@ export function createWaitingList(options: WaitingOptions): WaitingList {
         const until = Math.max(0, ...old.map((id) => ledger.horizon(id, holders)));
         if (until > now) waiting.push({ kind, holders, until });
       }
+      if (kind === "x509" && operation.ignoreDownstream) {
+        const end = Math.max(0, ...old.map((id) => ledger.horizon(id, "downstream")));
+        const until = Math.min(end, operation.stageSince + relayedMoveSeconds);
+        if (until > now) waiting.push({ kind, holders: "relays", until });
+      }
       if (kind === "x509" && old.includes(ownAuthority())) {
         waiting.push({ kind, holders: "server", until: 0 });
       }
@@ -133,13 +149,17 @@ export function createWaitingList(options: WaitingOptions): WaitingList {
         for (const end of ends) end();
       };
     },
-    lackingBundle(sequenceNumber) {
+    lackingBundle({ bundleSequence, kinds, stageSince }) {
+      const now = unixSeconds(clock);
       const agents: WaitingAgent[] = [];
-      for (const node of inGoodStanding(unixSeconds(clock))) {
-        if (activity.of(node.id).bundleSequence >= sequenceNumber) continue;
+      for (const node of inGoodStanding(now)) {
+        if (activity.of(node.id).bundleSequence >= bundleSequence) continue;
         agents.push(named(node, "bundle", endOf(node), 0));
       }
-      return { agents: agents.sort(leastRecentFirst), others: [] };
+      const until = stageSince + relaySeconds;
+      const relayed = until > now && hasRelays() ? kinds : [];
+      const others = relayed.map((kind): WaitingFor => ({ kind, holders: "relays", until }));
+      return { agents: agents.sort(leastRecentFirst), others };
     },
     notMoved(operation, moved, noteMoved) {
       const now = unixSeconds(clock);

@@ -14,7 +14,10 @@ export const protobufFileName = "spire/server/rotation/v1/rotation.proto";
 export interface StartRotationRequest {
   /** "x509", "jwt", "wit"; none = all that the server has. */
   kinds: string[];
-  /** Waits for nobody: whoever lacks the new authorities, or holds an SVID of the old ones, is cut off. */
+  /**
+   * Waits half a minute at most, for agents that are there: who then lacks the new authorities, or holds an SVID of the
+   * old ones, is cut off.
+   */
   emergency: boolean;
   /** SVIDs that were minted are not waited for. */
   ignoreMinted: boolean;
@@ -91,7 +94,10 @@ export interface WaitingAgent {
 /** Something else than an agent. */
 export interface WaitingFor {
   kind: string;
-  /** workloads: tokens that they may still show. minted, downstream: what was made on demand. server: its own SVID. */
+  /**
+   * workloads: tokens that they may still show. minted, downstream: what was made on demand. server: its own SVID.
+   * relays: time for other servers of the trust domain to pass on what changed.
+   */
   holders: string;
   /** Unix seconds at which the last of them expires. */
   until: number;
@@ -931,7 +937,7 @@ export const WaitingFor: MessageFns<WaitingFor> = {
 export type RotationService = typeof RotationService;
 export const RotationService = {
   /**
-   * Starts a rotation. While one is under way, only an emergency is accepted: the rotation then waits no longer.
+   * Starts a rotation. While one is under way, only an emergency is accepted: the rotation then waits but for a moment.
    * FAILED_PRECONDITION otherwise, and when the authority of a kind is an upstream authority's to replace.
    */
   startRotation: {
@@ -997,7 +1003,7 @@ export const RotationService = {
 
 export interface RotationServer extends UntypedServiceImplementation {
   /**
-   * Starts a rotation. While one is under way, only an emergency is accepted: the rotation then waits no longer.
+   * Starts a rotation. While one is under way, only an emergency is accepted: the rotation then waits but for a moment.
    * FAILED_PRECONDITION otherwise, and when the authority of a kind is an upstream authority's to replace.
    */
   startRotation: handleUnaryCall<StartRotationRequest, RotationStatus>;
