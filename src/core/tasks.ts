@@ -25,6 +25,8 @@ export interface TaskOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly backoff: Backoff;
+  /** Ms before the first round; 0 unless said. */
+  readonly firstDelayMs?: number;
   /** One round of work; resolves to the ms to wait until the next round. */
   readonly run: (signal: AbortSignal) => Promise<number>;
 }
@@ -37,13 +39,20 @@ export interface Task {
 }
 
 /** Repeats `run` until stopped. A round that throws is logged and retried with back-off. */
-export function startTask({ name, clock, log, backoff, run }: TaskOptions): Task {
+export function startTask({ name, clock, log, backoff, firstDelayMs = 0, run }: TaskOptions): Task {
   const stopping = new AbortController();
   let waiting = new AbortController();
   let nudged = false;
   let failures = 0;
 
+  async function pause(delay: number): Promise<void> {
+    if (nudged) return;
+    waiting = new AbortController();
+    await sleep(clock, delay, AbortSignal.any([waiting.signal, stopping.signal]));
+  }
+
   async function loop(): Promise<void> {
+    if (firstDelayMs > 0) await pause(firstDelayMs);
     while (!stopping.signal.aborted) {
       nudged = false;
       let delay: number;
@@ -56,9 +65,7 @@ export function startTask({ name, clock, log, backoff, run }: TaskOptions): Task
         delay = backoffDelay(backoff, failures);
         log.error(`${name} failed`, { error, retry_interval: `${(delay / 1000).toFixed(1)}s` });
       }
-      if (nudged) continue;
-      waiting = new AbortController();
-      await sleep(clock, delay, AbortSignal.any([waiting.signal, stopping.signal]));
+      await pause(delay);
     }
   }
   const finished = loop();

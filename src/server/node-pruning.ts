@@ -37,7 +37,6 @@ export function startNodePruning(options: NodePruningOptions): Task {
     expired_for: formatGoDuration(expiredForMs),
     include_tofu: includeTofu,
   });
-  let isStart = true;
 
   async function prune(): Promise<void> {
     const expiresBefore = unixSeconds(clock) - Math.ceil(expiredForMs / 1_000);
@@ -57,9 +56,9 @@ export function startNodePruning(options: NodePruningOptions): Task {
     clock,
     log,
     backoff: { initialMs: intervalMs, maximumMs: intervalMs },
+    firstDelayMs: intervalMs,
     async run() {
-      if (!isStart) await prune();
-      isStart = false;
+      await prune();
       return intervalMs;
     },
   });

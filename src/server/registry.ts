@@ -144,7 +144,10 @@ export async function createRegistry(options: RegistryOptions): Promise<Registry
     return pruneIntervalMs;
   }
 
-  const tasks = [startTask({ name: "Pruning of the registry", clock, log, backoff, run: prune })];
+  // What has expired while no server ran goes before anybody is answered; where that fails, the start does.
+  await prune();
+  const pruning = { name: "Pruning of the registry", firstDelayMs: pruneIntervalMs, run: prune };
+  const tasks = [startTask({ ...pruning, clock, log, backoff })];
   if (pollIntervalMs !== undefined) {
     const look = async () => {
       if ((await store.changes.latest()) !== follower.position) await follower.catchUp();

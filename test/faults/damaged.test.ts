@@ -207,7 +207,7 @@ describe("a server", () => {
     chmodSync(world.path("data/server"), 0o500);
     await expectRefusal(
       world.server("data/server", { wrap: asNobody }),
-      /datastore .*: EACCES.*; give the user who runs this the right/,
+      /data directory ".*server" can't be used: EACCES.*; give the user who runs this the right/,
     );
     await expectRefusal(
       world.server("data/server/below", { wrap: asNobody }),
@@ -220,14 +220,17 @@ describe("a server", () => {
     chmodSync(server.dataDir, 0o500);
     await expectRefusal(
       world.server("data/server", { wrap: asNobody }),
-      /datastore .*: attempt to write a readonly database; give the user who runs this the right/,
+      /data directory ".*server" can't be used: EACCES.*; give the user who runs this the right/,
     );
     chmodSync(server.dataDir, 0o700);
   });
 
   test("whose data directory is a file", async () => {
     writeFileSync(world.path("server"), "");
-    await expectRefusal(world.server(), /data directory ".*server" can't be made: EEXIST.*; choose another/);
+    await expectRefusal(
+      world.server(),
+      /data directory ".*server" is not a directory; remove it, or choose another data_dir/,
+    );
   });
 });
 
