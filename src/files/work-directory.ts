@@ -1,8 +1,11 @@
 /** Directories in which files are made that get their names in the end by a rename. */
-import { chownSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { lchownSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 const prefix = ".spire-work-";
+
+/** Whether `makeWorkDirectory` can have made a directory of this name. */
+export const isWorkName = (name: string): boolean => /^\.spire-work-\d+-[A-Za-z0-9]{6}$/.test(name);
 
 /** Makes a private directory in `folder`; what processes that were killed left there goes. @throws the system's error. */
 export function makeWorkDirectory(folder: string): string {
@@ -24,7 +27,8 @@ export function removeLeftWork(folder: string): void {
 export function giveToOwnerOf(folder: string, file: string): void {
   if (process.geteuid?.() !== 0) return;
   const { uid, gid } = statSync(folder);
-  chownSync(file, uid, gid);
+  // The folder's owner may have put a link in its place, to a file that is not theirs.
+  lchownSync(file, uid, gid);
 }
 
 function isAlive(pid: number): boolean {

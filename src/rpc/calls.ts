@@ -308,6 +308,10 @@ function unforeseen(call: RunningCall, caught: unknown): SpireError {
 
 function undecodable({ reason }: Undecodable): SpireError {
   const text = reason instanceof Error ? reason.message : String(reason);
+  // The generated code's words for an int64 that no number holds; the message as such is in order.
+  if (text.includes("_SAFE_INTEGER")) {
+    return new SpireError("INVALID_ARGUMENT", "request has a number beyond 2^53 - 1", { cause: reason });
+  }
   return new SpireError("INTERNAL", `request could not be decoded: ${text}`, { cause: reason });
 }
 

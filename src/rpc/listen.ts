@@ -2,9 +2,10 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { ServerCredentials } from "@grpc/grpc-js";
+import { createConnectionLimit } from "../core/connection-limit.ts";
 import { SpireError } from "../core/errors.ts";
-import type { IpRanges } from "../core/ip-address.ts";
-import { createConnectionLimit, unprovenLimit } from "./connection-limit.ts";
+import { type IpRanges, networkOf } from "../core/ip-address.ts";
+import { connectionShare } from "./descriptors.ts";
 import { createPeerReader } from "./peer.ts";
 import { takeProxyHeader } from "./proxy-socket.ts";
 import { createRpcServer, type RpcOptions, type RpcServer } from "./server.ts";
@@ -100,7 +101,7 @@ export async function listenTls(options: TlsOptions): Promise<Listener> {
     tlsCredentials.credentials,
   );
   let nextWarning = 0;
-  const unproven = createConnectionLimit<Socket>(options.maxUnproven ?? unprovenLimit(), (host) => {
+  const unproven = createConnectionLimit<Socket>(options.maxUnproven ?? connectionShare(1 / 2), (host) => {
     if (clock.now() < nextWarning) return;
     nextWarning = clock.now() + floodWarningMs;
     log.warn("Too many connections without an SVID: ending the oldest of the address that has most", {
@@ -130,10 +131,11 @@ export async function listenTls(options: TlsOptions): Promise<Listener> {
     const cancelTimer = clock.after(handshakeMs, () => socket.destroy());
     const handshake: Handshake = { socket, caller: address, cancelTimer };
     handshakes.set(address, handshake);
-    unproven.add(socket, socket.remoteAddress);
+    unproven.add(socket, networkOf(socket.remoteAddress));
     socket.once("close", () => {
       cancelTimer();
-      handshakes.delete(address);
+      // By now another connection may come from the same port.
+      if (handshakes.get(address) === handshake) handshakes.delete(address);
       unproven.remove(socket);
     });
     socket.setNoDelay(true);
@@ -144,7 +146,7 @@ export async function listenTls(options: TlsOptions): Promise<Listener> {
         if (socket.destroyed) return;
         if (source) {
           handshake.caller = joinAddress(source.host, source.port);
-          unproven.add(socket, source.host);
+          unproven.add(socket, networkOf(source.host));
         }
         rpc.accept(socket);
       },

@@ -24,6 +24,7 @@ export function plainFields(fields: LogFields): [string, unknown][] {
 function plainValue(value: unknown): unknown {
   switch (typeof value) {
     case "string":
+      return cut(value);
     case "boolean":
       return value;
     case "number":
@@ -38,7 +39,7 @@ function plainValue(value: unknown): unknown {
 }
 
 function plainObject(value: object): unknown {
-  if (value instanceof Error) return errorText(value);
+  if (value instanceof Error) return cut(errorText(value));
   if (value instanceof Date) return value.toISOString();
   if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
   if (value instanceof Set || Array.isArray(value)) return [...value].map(plainValue);
@@ -59,5 +60,26 @@ function errorText(error: Error): string {
 /** A value after `key=`, quoted where logrus quotes. */
 export function formatField(value: unknown): string {
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-  return /^[A-Za-z0-9\-._/@^+]*$/.test(text) ? text : JSON.stringify(text);
+  return /^[A-Za-z0-9\-._/@^+]*$/.test(text) ? text : escapeControls(JSON.stringify(text));
 }
+
+/** Characters; more than any line needs. A request may have megabytes, and anybody may send one. */
+const longestText = 32 * 1024;
+
+/** A text with its end left out where it is too long for a log. */
+export const cut = (text: string): string =>
+  text.length <= longestText
+    ? text
+    : `${text.slice(0, longestText)}... (${text.length - longestText} characters more)`;
+
+/**
+ * Writes as `\uXXXX` what a terminal or an editor would act on instead of showing it, such as escape sequences and
+ * the direction of writing. JSON remains the JSON that it is.
+ */
+export const escapeControls = (text: string): string =>
+  text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (characters) =>
+    Array.from({ length: characters.length }, (_, at) => {
+      const unit = characters.charCodeAt(at).toString(16);
+      return `\\u${unit.padStart(4, "0")}`;
+    }).join(""),
+  );

@@ -110,3 +110,33 @@ describe("the level", () => {
     expect(() => parseLogLevel("LOUD")).toThrow('not a valid logrus Level: "LOUD"');
   });
 });
+
+describe("what others have written", () => {
+  const hostile = "a\n2026 forged\u001b[2J\u009b31m\u007f\u2028\u202e\u{e0041}z";
+  const shown = "a\\n2026 forged\\u001b[2J\\u009b31m\\u007f\\u2028\\u202e\\udb40\\udc41z";
+
+  test.each(["text", "json", "pretty"] as const)(
+    "neither begins a line nor speaks to a terminal: %s",
+    (format) => {
+      const { logger, lines } = recordingLog(format);
+      logger.error(hostile, { name: hostile, list: [hostile], error: new SpireError("INTERNAL", hostile) });
+      expect(lines).toHaveLength(1);
+      expect(lines[0]).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}](?!$)/u);
+      expect(lines[0]).toContain(format === "pretty" ? shown.replace("\\n", "\\u000a") : shown);
+    },
+  );
+
+  test("is whole again where JSON is read", () => {
+    const { logger, lines } = recordingLog("json");
+    logger.error("Failed", { name: hostile });
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({ name: hostile });
+  });
+
+  test.each(["text", "json"] as const)("doesn't fill the disk: %s", (format) => {
+    const { logger, lines } = recordingLog(format);
+    const long = "x".repeat(4_000_000);
+    logger.error(long, { name: long, error: new SpireError("INTERNAL", long) });
+    expect(lines[0]?.length).toBeLessThan(120_000);
+    expect(lines[0]).toContain("(3967232 characters more)");
+  });
+});

@@ -2,7 +2,7 @@
 import { type ConsolaReporter, createConsola, type LogObject } from "consola/core";
 import { invalidArgument } from "../core/errors.ts";
 import type { LogFields, Logger, LogLevel } from "../core/log.ts";
-import { formatField, plainFields } from "./log-fields.ts";
+import { cut, escapeControls, formatField, plainFields } from "./log-fields.ts";
 
 export type LogFormat = "text" | "json" | "pretty";
 
@@ -83,7 +83,10 @@ function reporter(format: Format, write: (line: string) => void, colors: boolean
       const [message, own, more] = args;
       const level = type === "warn" ? "warning" : type;
       write(
-        format({ date, level, message: String(message), fields: plainFields({ ...own, ...more }) }, colors),
+        format(
+          { date, level, message: cut(String(message)), fields: plainFields({ ...own, ...more }) },
+          colors,
+        ),
       );
     },
   };
@@ -102,7 +105,7 @@ function formatText({ date, level, message, fields }: Line): string {
 function formatJson({ date, level, message, fields }: Line): string {
   const all = [...fields, ["level", level], ["msg", message], ["time", date.toISOString()]] as const;
   const sorted = [...all].sort(([a], [b]) => (a < b ? -1 : 1));
-  return `${JSON.stringify(Object.fromEntries(sorted))}\n`;
+  return `${escapeControls(JSON.stringify(Object.fromEntries(sorted)))}\n`;
 }
 
 const colorCodes: Readonly<Record<string, number>> = { error: 31, warning: 33, info: 36, debug: 90 };
@@ -111,7 +114,7 @@ function formatPretty({ date, level, message, fields }: Line, colors: boolean): 
   const paint = (text: string, code: number) => (colors ? `\u001B[${code}m${text}\u001B[0m` : text);
   const time = date.toTimeString().slice(0, 8);
   const label = paint(level.toUpperCase().padEnd(7), colorCodes[level] ?? 0);
-  return `${paint(time, 90)} ${label} ${message}${paint(keyValues(fields), 90)}\n`;
+  return `${paint(time, 90)} ${label} ${escapeControls(message)}${paint(keyValues(fields), 90)}\n`;
 }
 
 const formats: Readonly<Record<LogFormat, Format>> = {

@@ -1,10 +1,13 @@
 /** Serves metrics to Prometheus over HTTP or HTTPS; every path answers with them, as SPIRE has it. */
+import { constants } from "node:crypto";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type SecureContextOptions, type TLSSocket } from "node:tls";
 import { gzipSync } from "node:zlib";
 import type { Clock } from "../core/clock.ts";
+import { createConnectionLimit } from "../core/connection-limit.ts";
 import { SpireError } from "../core/errors.ts";
+import { networkOf } from "../core/ip-address.ts";
 import type { Logger } from "../core/log.ts";
 
 /** How the listener shows itself, and whom it lets in. */
@@ -13,7 +16,10 @@ export interface PrometheusTls {
   context(): SecureContextOptions;
   /** Calls back after `context()` changed; the function returned ends that. */
   onChange(listener: () => void): () => void;
-  /** Judges the client of a connection by its certificate, throws to refuse it; undefined = no one is asked. */
+  /**
+   * Judges the client of a connection by its certificate, at its beginning and with each request; throws to refuse it.
+   * Undefined = no one is asked for one.
+   */
   readonly verify?: (socket: TLSSocket) => void;
 }
 
@@ -34,83 +40,131 @@ export interface PrometheusListener {
   close(): Promise<void>;
 }
 
-/** What a connection may take before its first request, and between two: Prometheus comes back every minute or so. */
+/** What a connection may take between two requests: Prometheus comes back every minute or so. */
 const idleMs = 5 * 60_000;
+/** What one may take up to its first request. */
+const firstMs = 20_000;
+/** One or two programs ask; a flood must not use up the process's descriptors. */
+const mostConnections = 100;
+
+interface Connection {
+  /** Counts its idle time anew. */
+  keep(forMs: number): void;
+}
 
 /** @throws SpireError UNAVAILABLE when the address can't be listened at. */
 export async function listenPrometheus(options: PrometheusListenerOptions): Promise<PrometheusListener> {
   const { host, port, tls, clock, log } = options;
-  const connections = new Map<Socket, () => void>();
+  const sockets = new Set<Socket>();
+  /** By the stream on which HTTP is spoken. */
+  const connections = new WeakMap<object, Connection>();
+  const limit = createConnectionLimit<Socket>(mostConnections, (network) =>
+    log.debug("Too many Prometheus connections", { caller_addr: network }),
+  );
   const http = createHttpServer((request, response) => {
-    keepAlive(request.socket);
+    // A certificate that held when the connection opened may have ended since.
+    if (!isAllowed(request.socket)) return;
+    connections.get(request.socket)?.keep(idleMs);
     answer(options.text, request, response);
   });
 
-  /** Ends a connection that asks for nothing for too long. */
-  function keepAlive(socket: Socket): void {
-    connections.get(socket)?.();
-    connections.set(
-      socket,
-      clock.after(idleMs, () => socket.destroy()),
-    );
+  function isAllowed(socket: Socket): boolean {
+    if (!tls?.verify) return true;
+    try {
+      tls.verify(socket as TLSSocket);
+      return true;
+    } catch (error) {
+      log.warn("Prometheus client refused", { error, caller_addr: socket.remoteAddress });
+      socket.destroy();
+      return false;
+    }
   }
 
-  const serve = (socket: Socket): void => {
-    keepAlive(socket);
+  function track(socket: Socket): Connection {
+    let cancelTimer = () => {};
+    sockets.add(socket);
     socket.on("error", (error) => log.debug("Prometheus connection failed", { error }));
     socket.once("close", () => {
-      connections.get(socket)?.();
-      connections.delete(socket);
+      cancelTimer();
+      sockets.delete(socket);
+      limit.remove(socket);
     });
-    http.emit("connection", socket);
+    limit.add(socket, networkOf(socket.remoteAddress ?? ""));
+    return {
+      keep(forMs) {
+        cancelTimer();
+        cancelTimer = clock.after(forMs, () => socket.destroy());
+      },
+    };
+  }
+
+  const serve = (stream: Socket, connection: Connection | undefined): void => {
+    if (connection) connections.set(stream, connection);
+    if (isAllowed(stream)) http.emit("connection", stream);
   };
-  // The runtime's HTTPS server can't change its certificate, a TLS server can; HTTP is spoken on its connections.
-  const { listener, stop } = tls ? tlsListener(tls, serve, log) : tcpListener(serve);
+  const secured = tls && createTlsLayer(tls, serve, log);
+  const listener = createTcpServer((socket) => {
+    const connection = track(socket);
+    connection.keep(firstMs);
+    if (secured) secured.accept(socket, connection);
+    else serve(socket, connection);
+  });
   let address: string;
   try {
     address = await listen(listener, host, port);
   } catch (error) {
-    stop();
+    secured?.stop();
     throw error;
   }
   listener.on("error", (error) => log.error("Prometheus listener failed", { error }));
   return {
     address,
     async close() {
-      stop();
+      secured?.stop();
       const closed = new Promise((resolve) => listener.close(resolve));
-      for (const socket of connections.keys()) socket.destroy();
+      for (const socket of sockets) socket.destroy();
       await closed;
     },
   };
 }
 
-interface OwnListener {
-  readonly listener: Server;
+interface TlsLayer {
+  accept(socket: Socket, connection: Connection): void;
   stop(): void;
 }
 
-const tcpListener = (serve: (socket: Socket) => void): OwnListener => ({
-  listener: createTcpServer(serve),
-  stop() {},
-});
-
-function tlsListener(tls: PrometheusTls, serve: (socket: Socket) => void, log: Logger): OwnListener {
-  const { verify } = tls;
-  const options = { ...tls.context(), requestCert: verify !== undefined, rejectUnauthorized: false };
-  const listener = createTlsServer({ ...options, ALPNProtocols: ["http/1.1"] }, (socket) => {
-    try {
-      verify?.(socket);
-    } catch (error) {
-      log.warn("Prometheus client refused", { error, caller_addr: socket.remoteAddress });
-      socket.destroy();
-      return;
-    }
-    serve(socket);
-  });
-  listener.on("tlsClientError", (error) => log.debug("Prometheus connection failed", { error }));
-  return { listener, stop: tls.onChange(() => listener.setSecureContext(tls.context())) };
+/**
+ * The runtime's HTTPS server can't change its certificate, a TLS server can; HTTP is spoken on its connections. It does
+ * not listen itself: a client that never begins TLS would be known to nobody.
+ */
+function createTlsLayer(
+  tls: PrometheusTls,
+  serve: (stream: Socket, connection: Connection | undefined) => void,
+  log: Logger,
+): TlsLayer {
+  // A resumed session would be reported with the certificate, and the verdict, of the connection before it.
+  const context = () => ({ ...tls.context(), secureOptions: constants.SSL_OP_NO_TICKET });
+  const client = { requestCert: tls.verify !== undefined, rejectUnauthorized: false };
+  const pending = new Map<string, Connection>();
+  const server = createTlsServer({ ...context(), ...client, ALPNProtocols: ["http/1.1"] }, (stream) =>
+    serve(stream, pending.get(portOf(stream))),
+  );
+  server.on("tlsClientError", (error) => log.debug("Prometheus connection failed", { error }));
+  return {
+    accept(socket, connection) {
+      const name = portOf(socket);
+      pending.set(name, connection);
+      socket.once("close", () => {
+        if (pending.get(name) === connection) pending.delete(name);
+      });
+      server.emit("connection", socket);
+    },
+    stop: tls.onChange(() => server.setSecureContext(context())),
+  };
 }
+
+/** Names a connection, also where the runtime wraps its socket. */
+const portOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
 
 const headers = { "Content-Type": "text/plain; version=0.0.4; charset=utf-8; escaping=underscores" };
 

@@ -10,6 +10,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -18,6 +19,7 @@ import { createFileStateStore } from "../../src/agent/state.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { SpireError } from "../../src/core/errors.ts";
 import { nullLogger } from "../../src/core/log.ts";
+import { giveToOwnerOf } from "../../src/files/work-directory.ts";
 import { checkSurroundings } from "../../src/modes/server/surroundings.ts";
 import { startServer } from "../../src/modes/server.ts";
 import { createDiskKeyManager } from "../../src/plugins/key-managers/disk.ts";
@@ -225,5 +227,49 @@ describe("a data directory", () => {
     } finally {
       process.umask(umask);
     }
+  });
+});
+
+describe.skipIf(!asRoot)("what somebody else has put where the server's files are to be", () => {
+  /** In /tmp, as some configurations have it; the data directory is the server's own. */
+  const settingsIn = (place: string) => {
+    const settings = testSettings(join(shared, "data"));
+    return { ...settings, dataStore: { ...settings.dataStore, path: join(place, "datastore.sqlite3") } };
+  };
+
+  test.each(["datastore.sqlite3", "datastore.sqlite3-wal", "datastore.sqlite3-journal"])(
+    "is not taken for its own: %s",
+    async (name) => {
+      writeFileSync(join(shared, name), "");
+      lchownSync(join(shared, name), somebodyElse, somebodyElse);
+      const starting = startServer(settingsIn(shared), { clock: systemClock, log: nullLogger });
+      const error = await failureOf(starting.then((server) => server.close()));
+      expect(error?.code).toBe("FAILED_PRECONDITION");
+      expect(error?.message).toContain(`"${join(shared, name)}" belongs to uid ${somebodyElse}`);
+      expect(existsSync(join(shared, "data"))).toBe(false);
+    },
+  );
+
+  test("is not carried out: the plan of a restore that nobody began", async () => {
+    const victim = join(shared, "victim");
+    writeFileSync(victim, "precious");
+    const plan = join(shared, "datastore.sqlite3.replacing");
+    writeFileSync(plan, JSON.stringify({ replace: [], remove: "victim" }));
+    lchownSync(plan, somebodyElse, somebodyElse);
+    const starting = startServer(settingsIn(shared), { clock: systemClock, log: nullLogger });
+    const error = await failureOf(starting.then((server) => server.close()));
+    expect(error?.message).toContain(`"${plan}" belongs to uid ${somebodyElse}`);
+    expect(existsSync(victim)).toBe(true);
+  });
+
+  test("is not given to them by root: a file behind a link", () => {
+    const folder = join(shared, "theirs");
+    mkdirSync(folder);
+    lchownSync(folder, somebodyElse, somebodyElse);
+    const own = join(shared, "own");
+    writeFileSync(own, "");
+    symlinkSync(own, join(folder, "link"));
+    giveToOwnerOf(folder, join(folder, "link"));
+    expect(statSync(own).uid).toBe(0);
   });
 });

@@ -36,7 +36,8 @@ function encodeBase32(text: string): string {
 
 function decodeBase32(text: string): string {
   const clean = text.replace(/[\r\n]/g, "");
-  const digits = clean.replace(/=+$/, "");
+  const padding = clean.indexOf("=");
+  const digits = padding < 0 || /[^=]/.test(clean.slice(padding)) ? clean : clean.slice(0, padding);
   const isWhole = clean.length % 8 === 0 && [0, 2, 4, 5, 7].includes(digits.length % 8);
   if (!isWhole || !/^[A-Z2-7]*$/.test(digits)) throw failed("illegal base32 data");
   const bits = [...digits].map((digit) => base32Digits.indexOf(digit).toString(2).padStart(5, "0")).join("");
@@ -58,8 +59,9 @@ function clean(path: string): string {
 
 function base(path: string): string {
   if (path === "") return ".";
-  const trimmed = path.replace(/\/+$/, "");
-  return trimmed === "" ? "/" : trimmed.slice(trimmed.lastIndexOf("/") + 1);
+  let end = path.length;
+  while (path[end - 1] === "/") end -= 1;
+  return end === 0 ? "/" : path.slice(path.lastIndexOf("/", end - 1) + 1, end);
 }
 
 const dir = (path: string): string => clean(path.slice(0, path.lastIndexOf("/") + 1));

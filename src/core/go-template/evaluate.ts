@@ -177,7 +177,11 @@ export function fillTemplate({ nodes, templates }: Tree, data: Value, functions:
       const want = found.least === found.most ? found.least : `at least ${found.least}`;
       throw failed(`wrong number of args for ${name}: want ${want} got ${values.length}`);
     }
-    return found.call(values, name);
+    const value = found.call(values, name);
+    // Whatever doubles itself in a loop ends here.
+    const isSized = typeof value === "string" || isList(value);
+    if (isSized && value.length > longestOutput) throw failed(`the result of ${name} is too long`);
+    return value;
   }
 
   /** The first that decides, or the last; what comes after it is not evaluated. */

@@ -1,6 +1,6 @@
 /** sprig's functions on lists, on what is empty, and the choice between values. */
 import { atLeast, exactly, type GoFunction, withMust } from "./define.ts";
-import { toText } from "./texts.ts";
+import { joinTexts, toText } from "./texts.ts";
 import {
   asBool,
   asInt,
@@ -52,8 +52,21 @@ function sequence(numbers: readonly number[]): string {
 const on = (name: string, compute: (list: readonly Value[]) => Value): GoFunction =>
   exactly(1, ([value]) => compute(asList(value, `Cannot ${name}`)));
 
-const uniq = (list: readonly Value[]): readonly Value[] =>
-  list.filter((value, at) => list.findIndex((other) => equals(other, value)) === at);
+/** Comparing each with each would take time that grows with the square of what a node's certificate names. */
+function uniq(list: readonly Value[]): readonly Value[] {
+  const simple = new Set<Value>();
+  const others: Value[] = [];
+  return list.filter((value) => {
+    const isSimple = typeof value !== "object" && !Number.isNaN(value);
+    if (isSimple ? simple.has(value) : others.some((other) => equals(other, value))) return false;
+    if (isSimple) simple.add(value);
+    else if (others.push(value) > mostCompared) throw failed("uniq has too many values to compare");
+    return true;
+  });
+}
+
+/** Values with parts of their own, such as lists and maps. */
+const mostCompared = 1_000;
 
 const without = (list: readonly Value[], unwanted: readonly Value[]): readonly Value[] =>
   list.filter((value) => !unwanted.some((other) => equals(other, value)));
@@ -99,7 +112,7 @@ export const listFunctions: Readonly<Record<string, GoFunction>> = {
   concat: atLeast(0, (values) => values.flatMap((value) => asList(value, "Cannot concat"))),
   splitList: exactly(2, ([separator, text]) => splitText(asText(separator), asText(text))),
   toStrings: exactly(1, ([value]) => textsOf(value)),
-  join: exactly(2, ([separator, value]) => textsOf(value).join(asText(separator))),
+  join: exactly(2, ([separator, value]) => joinTexts(textsOf(value), asText(separator))),
   sortAlpha: exactly(1, ([value]) => sortTexts(value === undefined ? [toText(value)] : textsOf(value))),
   seq: atLeast(0, (values) => sequence(values.map(asInt))),
   default: atLeast(1, ([initial, given]) => (isEmpty(given) ? initial : given)),

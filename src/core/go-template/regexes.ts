@@ -31,6 +31,10 @@ const matching: readonly string[] = [
   "regexSplit",
 ];
 
+/** The time of a match grows with both lengths, and a template may make a pattern of what a node chose. */
+const longestPattern = 1_000;
+const longestResult = 1_000_000;
+
 /** Whoever calls one of these needs the engine. */
 export const regexFunctionNames: ReadonlySet<string> = new Set([
   ...matching,
@@ -40,6 +44,7 @@ export const regexFunctionNames: ReadonlySet<string> = new Set([
 
 export function createRegexFunctions(engine: RegexEngine): Readonly<Record<string, GoFunction>> {
   const compile = (pattern: string) => {
+    if (pattern.length > longestPattern) throw failed("the regular expression is too long");
     try {
       return engine.compile(pattern);
     } catch (error) {
@@ -76,6 +81,7 @@ export function createRegexFunctions(engine: RegexEngine): Readonly<Record<strin
     let at = 0;
     for (const match of findAll(pattern, text, -1)) {
       result += text.slice(at, match.start) + by(match);
+      if (result.length > longestResult) throw failed("the replaced text is too long");
       at = match.end;
     }
     return result + text.slice(at);

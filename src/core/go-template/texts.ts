@@ -7,6 +7,13 @@ import { joinWords, pascalCase } from "./word-cases.ts";
 /** Bytes; no agent's path is that long. */
 const longest = 1_000_000;
 
+/** Sizes count before the text is made: a node may choose all that is joined. */
+export function joinTexts(texts: readonly string[], separator: string): string {
+  const size = texts.reduce((sum, text) => sum + text.length + separator.length, 0);
+  if (size > longest) throw failed("the joined text is too long");
+  return texts.join(separator);
+}
+
 /** sprig's way to make a text of anything. */
 export function toText(value: Value): string {
   if (value instanceof Uint8Array) return textOfBytes(value);
@@ -150,8 +157,11 @@ function trimSet(text: string, set: string): string {
   return start < 0 ? "" : characters.slice(start, end + 1).join("");
 }
 
-const trimSpace = (text: string): string =>
-  text.replace(/^[\t\n\v\f\r \u0085\p{Z}]+|[\t\n\v\f\r \u0085\p{Z}]+$/gu, "");
+/** Not by a pattern for both ends: its time would grow with the square of a run of spaces in the middle. */
+function trimSpace(text: string): string {
+  const characters = [...text.replace(/^[\t\n\v\f\r \u0085\p{Z}]+/u, "")];
+  return characters.slice(0, characters.findLastIndex((character) => !isSpace(character)) + 1).join("");
+}
 
 function indent(spaces: number, text: string): string {
   if (spaces < 0) throw failed("negative repeat count");
@@ -159,6 +169,10 @@ function indent(spaces: number, text: string): string {
   const margin = " ".repeat(spaces);
   return margin + text.replaceAll("\n", `\n${margin}`);
 }
+
+/** An empty text stands before and behind each character. */
+const replaceAll = (text: string, old: string, by: string): string =>
+  joinTexts(old === "" ? ["", ...text, ""] : text.split(old), by);
 
 const present = (values: readonly Value[]): readonly Value[] => values.filter((value) => value !== undefined);
 
@@ -215,10 +229,9 @@ export const textFunctions: Readonly<Record<string, GoFunction>> = {
   cat: atLeast(0, (values) => present(values).map(format).join(" ")),
   indent: withCount(indent),
   nindent: withCount((spaces, text) => `\n${indent(spaces, text)}`),
-  replace: exactly(3, ([old, replacement, text]) => {
-    const by = asText(replacement);
-    return asText(text).replaceAll(asText(old), () => by);
-  }),
+  replace: exactly(3, ([old, replacement, text]) =>
+    replaceAll(asText(text), asText(old), asText(replacement)),
+  ),
   plural: exactly(3, ([one, many, count]) => (asInt(count) === 1 ? asText(one) : asText(many))),
   toString: exactly(1, ([value]) => toText(value)),
   fail: exactly(1, ([message]) => {

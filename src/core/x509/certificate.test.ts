@@ -111,7 +111,7 @@ describe("PEM", () => {
     ["garbage", "no PEM blocks"],
     [pem.slice(0, -20), "malformed PEM block"],
     [pem.replace("MII", "M*I"), "malformed PEM block"],
-    [pem.replaceAll("CERTIFICATE", "PUBLIC KEY"), 'expected PEM block type "CERTIFICATE"; got "PUBLIC KEY"'],
+    [pem.replaceAll("CERTIFICATE", "PUBLIC KEY"), 'expected block type "CERTIFICATE"; got "PUBLIC KEY"'],
   ])("that is broken is refused (%#)", (text, message) => {
     expect(() => parsePemCertificates(text)).toThrow(message);
   });

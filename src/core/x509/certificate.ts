@@ -216,7 +216,7 @@ export function parsePemCertificates(pem: string): Uint8Array[] {
   if (blocks.length !== begins) throw invalidArgument("malformed PEM block");
   return blocks.map(([, label, base64 = "", endLabel]) => {
     if (label !== "CERTIFICATE" || endLabel !== label) {
-      throw invalidArgument(`expected PEM block type "CERTIFICATE"; got "${label}"`);
+      throw invalidArgument(`expected block type "CERTIFICATE"; got "${label}"`);
     }
     return parseCertificate(Buffer.from(base64, "base64")).der;
   });

@@ -46,6 +46,12 @@ function readSubtrees(content: Uint8Array = new Uint8Array()): Subtrees & { hasO
 const isIpRange = ({ tag, content }: DerElement): boolean =>
   tag === generalNameTags.ip && (content.length === 8 || content.length === 32);
 
+/** How many comparisons `findForbiddenName` may need: both numbers are of a stranger's choice. */
+export const comparisonsOf = ({ permitted, excluded }: NameConstraints, names: AlternativeNames): number =>
+  names.uris.length * (permitted.uris.length + excluded.uris.length) +
+  names.dnsNames.length * (permitted.dnsNames.length + excluded.dnsNames.length) +
+  names.ipAddresses.length * (permitted.ipRanges.length + excluded.ipRanges.length);
+
 /** The first name that the constraints forbid; undefined when there is none. */
 export function findForbiddenName(
   { permitted, excluded }: NameConstraints,

@@ -4,12 +4,12 @@ import { DerReader, encode, encodeOid, readOid, readOnly, tags } from "./der.ts"
 /** Attributes of id-at (2.5.4): name here, last arc, short name; in the order in which they are encoded. */
 const attributes = [
   { name: "country", arc: 6, short: "C" },
-  { name: "organization", arc: 10, short: "O" },
-  { name: "organizationalUnit", arc: 11, short: "OU" },
-  { name: "locality", arc: 7, short: "L" },
   { name: "province", arc: 8, short: "ST" },
+  { name: "locality", arc: 7, short: "L" },
   { name: "streetAddress", arc: 9, short: "STREET" },
   { name: "postalCode", arc: 17, short: "POSTALCODE" },
+  { name: "organization", arc: 10, short: "O" },
+  { name: "organizationalUnit", arc: 11, short: "OU" },
   { name: "commonName", arc: 3, short: "CN" },
   { name: "serialNumber", arc: 5, short: "SERIALNUMBER" },
 ] as const;
@@ -97,7 +97,10 @@ export function decodeName(der: Uint8Array): Name {
   for (const { oid, text } of readAttributes(der)) {
     const key = namedOids.get(oid);
     if (key === "commonName" || key === "serialNumber") name[key] = [text];
-    else if (key !== undefined) name[key] = [...(name[key] ?? []), text];
+    else if (key !== undefined) {
+      name[key] ??= [];
+      name[key].push(text);
+    }
   }
   return name;
 }

@@ -30,11 +30,15 @@ const version = Uint8Array.of(0xa0, 3, 2, 1, 2);
 const keyIdHead = Uint8Array.of(0x30, 0x1d, 6, 3, 0x55, 0x1d, 0x0e, 4, 0x16, 4, 0x14);
 const keyIdSize = 20;
 const alternativeNameOid = Uint8Array.of(6, 3, 0x55, 0x1d, 0x11);
+/** The same with `critical`, as the names are all that says who it is when the subject is empty (RFC 5280, 4.2.1.6). */
+const criticalAlternativeName = Uint8Array.of(...alternativeNameOid, tags.boolean, 1, 0xff);
+const emptyNameSize = 2;
 
 /** DER TBSCertificate (RFC 5280, 4.1). */
 export function fillTemplate(template: Template, holes: Holes): Buffer {
   const validitySize = holes.notBefore.length + holes.notAfter.length;
-  const nameSize = alternativeNameOid.length + elementSize(holes.alternativeNames.length);
+  const nameHead = holes.subject.length > emptyNameSize ? alternativeNameOid : criticalAlternativeName;
+  const nameSize = nameHead.length + elementSize(holes.alternativeNames.length);
   const listSize =
     template.firstExtensions.length +
     keyIdHead.length +
@@ -71,7 +75,7 @@ export function fillTemplate(template: Template, holes: Holes): Buffer {
   put(holes.keyId);
   put(template.authorityKeyId);
   at = writeHeader(target, at, tags.sequence, nameSize);
-  put(alternativeNameOid);
+  put(nameHead);
   at = writeHeader(target, at, tags.octetString, holes.alternativeNames.length);
   put(holes.alternativeNames);
   return target;

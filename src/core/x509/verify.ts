@@ -5,7 +5,7 @@ import type { TrustBundle, X509Authority } from "../trust-bundle.ts";
 import { verifySignature } from "./algorithms.ts";
 import { type Certificate, parseCertificate, publicKeyOf } from "./certificate.ts";
 import { keyUsages } from "./extensions.ts";
-import { findForbiddenName } from "./name-constraints.ts";
+import { comparisonsOf, findForbiddenName } from "./name-constraints.ts";
 
 export interface VerifiedSvid {
   readonly id: SpiffeId;
@@ -13,8 +13,9 @@ export interface VerifiedSvid {
   readonly certificate: Certificate;
 }
 
-/** Bounds the work that a hostile chain can cause: possible issuers looked at, and depth of a path. */
+/** Bounds the work that a hostile chain can cause: possible issuers looked at, names compared, and depth of a path. */
 const mostChecks = 100;
+const mostComparisons = 250_000;
 const longestPath = 10;
 const longestChain = 32;
 
@@ -108,12 +109,17 @@ interface Search {
   /** One path is enough. */
   readonly onlyFirst: boolean;
   checksLeft: number;
+  comparisonsLeft: number;
   /** Why the most promising candidate was no issuer; told when no other one is. */
   problem: string | undefined;
 }
 
-function search(leaf: Certificate, terms: Omit<Search, "checksLeft" | "problem">): readonly Path[] {
-  const state: Search = { ...terms, checksLeft: mostChecks, problem: undefined };
+function search(
+  leaf: Certificate,
+  terms: Omit<Search, "checksLeft" | "comparisonsLeft" | "problem">,
+): readonly Path[] {
+  const left = { checksLeft: mostChecks, comparisonsLeft: mostComparisons };
+  const state: Search = { ...terms, ...left, problem: undefined };
   checkUsable(leaf, terms.nowSeconds);
   const paths = findPaths(leaf, [leaf], state);
   if (paths.length === 0) throw refuse(state.problem ?? "certificate is signed by an unknown authority");
@@ -171,7 +177,7 @@ function mayIssue(issuer: Certificate, path: Path, state: Search): boolean {
     state.checksLeft -= 1;
     if (state.checksLeft < 0) throw refuse("certificate chain needs too many checks");
     checkUsable(issuer, state.nowSeconds);
-    checkAuthority(issuer, path);
+    checkAuthority(issuer, path, state);
   });
 }
 
@@ -204,7 +210,7 @@ function checkUsable({ notBefore, notAfter, unhandledCritical }: Certificate, no
 const isoTime = (seconds: number): string => new Date(seconds * 1000).toISOString().replace(".000", "");
 
 /** RFC 5280, 6.1.3 (b), (c) and 6.1.4 (k) to (n); a missing key usage restricts nothing. */
-function checkAuthority(issuer: Certificate, path: Path): void {
+function checkAuthority(issuer: Certificate, path: Path, state: Search): void {
   if (!issuer.isCa) throw refuse("certificate is signed by one that is no CA");
   if (issuer.keyUsage !== undefined && !(issuer.keyUsage & keyUsages.keyCertSign)) {
     throw refuse("certificate is signed by a CA without key usage keyCertSign");
@@ -217,6 +223,8 @@ function checkAuthority(issuer: Certificate, path: Path): void {
   const { nameConstraints } = issuer;
   if (!nameConstraints) return;
   for (const names of path) {
+    state.comparisonsLeft -= comparisonsOf(nameConstraints, names);
+    if (state.comparisonsLeft < 0) throw refuse("certificate chain needs too many checks");
     const forbidden = findForbiddenName(nameConstraints, names);
     if (forbidden !== undefined) throw refuse(`a CA's name constraints forbid "${forbidden}"`);
   }

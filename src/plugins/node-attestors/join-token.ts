@@ -1,6 +1,6 @@
 /** Node attestation by a join token: whoever holds the token is the node, once. */
 import { invalidArgument } from "../../core/errors.ts";
-import { agentId } from "../../core/spiffe-id.ts";
+import { agentId, type SpiffeId, type TrustDomain } from "../../core/spiffe-id.ts";
 import type { NodeProver, NodeVerifier } from "./index.ts";
 
 const name = "join_token";
@@ -28,17 +28,29 @@ export function createJoinTokenVerifier(
     name,
     async verify(payload, _ask, context) {
       const token = decodeToken(payload);
-      const id = agentId(context.trustDomain, `/join_token/${nameOf(token) ?? token}`);
+      const id = agentIdOf(context.trustDomain, nameOf(token) ?? token);
       await context.redeemToken(token);
       return { agentId: id, selectors: [], canReattest: false };
     },
   };
 }
 
+/** No server ever made such a token. */
+const unknownToken = (cause: unknown) =>
+  invalidArgument("failed to attest: join token does not exist or has already been used", cause);
+
 function decodeToken(payload: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload);
   } catch (cause) {
-    throw invalidArgument("join token is not text", cause);
+    throw unknownToken(cause);
+  }
+}
+
+function agentIdOf(trustDomain: TrustDomain, name: string): SpiffeId {
+  try {
+    return agentId(trustDomain, `/join_token/${name}`);
+  } catch (cause) {
+    throw unknownToken(cause);
   }
 }

@@ -3,15 +3,30 @@ import type { LogFields } from "../../core/log.ts";
 import type { Exchange } from "../../rpc/calls.ts";
 import { agentRows } from "./agent-rows.ts";
 import { bundleRows, trustDomainRows } from "./bundle-rows.ts";
-import { localAuthorityRows, loggerRows } from "./control-rows.ts";
+import {
+  agentActivityRows,
+  bundleHistoryRows,
+  localAuthorityRows,
+  loggerRows,
+  rotationRows,
+} from "./control-rows.ts";
 import { entryRows } from "./entry-rows.ts";
 import type { AuditContext, AuditItem, AuditRow, AuditRows } from "./rows.ts";
 import { svidRows } from "./svid-rows.ts";
 
 const rows: AuditRows = new Map(
-  [agentRows, bundleRows, entryRows, svidRows, trustDomainRows, localAuthorityRows, loggerRows].flatMap(
-    (service) => [...service],
-  ),
+  [
+    agentRows,
+    bundleRows,
+    entryRows,
+    svidRows,
+    trustDomainRows,
+    localAuthorityRows,
+    loggerRows,
+    rotationRows,
+    bundleHistoryRows,
+    agentActivityRows,
+  ].flatMap((service) => [...service]),
 );
 
 export type CallDescription = { readonly fields: LogFields } | { readonly items: readonly AuditItem[] };

@@ -4,9 +4,12 @@ import { createServer as createTcpServer, type Server, type Socket } from "node:
 import { createServer as createTlsServer, type TlsOptions, type Server as TlsServer } from "node:tls";
 import { Hono } from "hono";
 import type { Clock } from "../../core/clock.ts";
+import { createConnectionLimit } from "../../core/connection-limit.ts";
 import { SpireError } from "../../core/errors.ts";
+import { networkOf } from "../../core/ip-address.ts";
 import type { Logger } from "../../core/log.ts";
 import { formatSpiffeBundle, type TrustBundle } from "../../core/trust-bundle.ts";
+import { connectionShare } from "../../rpc/descriptors.ts";
 import { tlsFloor } from "../../rpc/tls.ts";
 import { acmeProtocol, onceAsked } from "./acme/challenge.ts";
 import type { EndpointCertificate } from "./endpoint-certificate.ts";
@@ -23,6 +26,8 @@ export interface BundleEndpointOptions {
   readonly bundle: () => TrustBundle;
   /** Refuses key exchanges that don't withstand quantum computers. */
   readonly requirePqKem?: boolean;
+  /** Connections that may stand at a time; 1,000 unless said, or a quarter of the descriptors. */
+  readonly maxConnections?: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -46,14 +51,19 @@ export async function listenBundleEndpoint(options: BundleEndpointOptions): Prom
   const http = createHttpServer((request, response) => void answer(routes, request, response, log));
   const tls = createTlsServers(options, (socket) => void http.emit("connection", socket));
   const sockets = new Set<Socket>();
+  const limit = createConnectionLimit<Socket>(options.maxConnections ?? connectionShare(1 / 4), (network) =>
+    log.debug("Too many connections to the bundle endpoint", { caller_addr: network }),
+  );
   const listener = createTcpServer((socket) => {
     sockets.add(socket);
     const cancelTimer = clock.after(connectionMs, () => socket.destroy());
     socket.once("close", () => {
       cancelTimer();
       sockets.delete(socket);
+      limit.remove(socket);
     });
     socket.on("error", (error) => log.debug("Bundle endpoint connection failed", { error }));
+    limit.add(socket, networkOf(socket.remoteAddress ?? ""));
     tls.accept(socket);
   });
 

@@ -5,6 +5,7 @@ import { SpireError } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { startTask, type Task } from "../../core/tasks.ts";
 import { checkPemPair } from "../../core/x509/pem-pair.ts";
+import { warnOfExposedKey } from "../../files/exposed-key.ts";
 import { reasonOf } from "../../files/failure.ts";
 import { createChangingPair, type EndpointCertificate } from "./endpoint-certificate.ts";
 
@@ -27,6 +28,7 @@ export interface ServingCertFileOptions {
 export async function followServingCertFile(options: ServingCertFileOptions): Promise<EndpointCertificate> {
   const { syncIntervalMs, clock, log } = options;
   const first = await readPair(options);
+  warnOfExposedKey(options.keyPath, log);
   const pair = createChangingPair(first);
   let shown = first;
   let task: Task | undefined;

@@ -5,6 +5,11 @@ import { invalidArgument } from "../../../core/errors.ts";
 export type KeyKind = "rsa" | "ecdsa";
 
 const nonceSize = 32;
+/**
+ * Anybody may send a message, and what is in it is then read, compared and made a name of. The runtime's TLS takes no
+ * chain beyond 100 KB either.
+ */
+const longestMessage = 128 * 1024;
 
 /** The kind of challenge that a key can answer; undefined = none. */
 export function keyKindOf(key: KeyObject): KeyKind | undefined {
@@ -132,6 +137,9 @@ const isObject = (value: unknown): value is JsonObject =>
 
 function decode(bytes: Uint8Array, failure: string): JsonObject {
   if (bytes.length === 0) throw invalidArgument(`${failure}: unexpected end of JSON input`);
+  if (bytes.length > longestMessage) {
+    throw invalidArgument(`${failure}: it has ${bytes.length} bytes, more than ${longestMessage}`);
+  }
   let content: unknown;
   try {
     content = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));

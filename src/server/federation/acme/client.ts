@@ -35,6 +35,8 @@ interface Answer {
 }
 
 const requestMs = 30_000;
+/** Bytes; a certificate chain has some thousands. */
+const longestAnswer = 1024 * 1024;
 const pollMs = 2_000;
 const longestPollMs = 60_000;
 /** Looks at one thing before it is given up; with the waits above, some minutes. */
@@ -88,7 +90,7 @@ interface Session {
 async function openSession(options: AcmeClientOptions, signal: AbortSignal): Promise<Session> {
   const { directoryUrl, accountKey, email, tosAccepted, clock } = options;
   const get = (url: string, init: RequestInit = {}) => request(url, init, options, signal);
-  const directory = await readAnswer(await get(directoryUrl));
+  const directory = readAnswer(await get(directoryUrl));
   const urls = {
     newNonce: textOf(directory.body, "newNonce"),
     newAccount: textOf(directory.body, "newAccount"),
@@ -128,7 +130,7 @@ async function openSession(options: AcmeClientOptions, signal: AbortSignal): Pro
       const response = await get(url, { method: "POST", headers, body });
       nonce = response.headers.get("replay-nonce") ?? undefined;
       try {
-        return await readAnswer(response);
+        return readAnswer(response);
       } catch (error) {
         const isStale = SpireError.from(error).message.includes(badNonce);
         if (!isStale || tries === mostNonces) throw error;
@@ -158,39 +160,61 @@ async function openSession(options: AcmeClientOptions, signal: AbortSignal): Pro
   return { urls, thumbprint: thumbprintOf(jwk), post, poll };
 }
 
+/** An answer with all of its text. */
+interface Received {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+}
+
+/** The service names the URLs, and whoever is on the way to one that is not encrypted could answer in its place. */
 async function request(
   url: string,
   init: RequestInit,
   { webRoots, clock }: AcmeClientOptions,
   signal: AbortSignal,
-): Promise<Response> {
+): Promise<Received> {
+  const about = `${init.method ?? "GET"} "${url}"`;
+  if (URL.parse(url)?.protocol !== "https:") throw refused(`${about}: it is not an https URL`);
   const timer = new AbortController();
   const cancel = clock.after(requestMs, () => timer.abort());
   try {
-    return await fetch(url, {
+    const response = await fetch(url, {
       ...init,
       redirect: "error",
       signal: AbortSignal.any([signal, timer.signal]),
       ...(webRoots && { tls: { ca: [...webRoots] } }),
     });
+    const text = await readText(response.body ?? []);
+    return { status: response.status, headers: response.headers, text };
   } catch (cause) {
     const reason = timer.signal.aborted ? "it did not answer in time" : SpireError.from(cause).message;
-    throw refused(`${init.method ?? "GET"} "${url}": ${reason}`);
+    throw refused(`${about}: ${reason}`);
   } finally {
     cancel();
   }
 }
 
-async function readAnswer(response: Response): Promise<Answer> {
-  const text = await response.text();
-  const isJson = /\bjson\b/.test(response.headers.get("content-type") ?? "");
+async function readText(body: AsyncIterable<Uint8Array> | readonly Uint8Array[]): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of body) {
+    length += part.length;
+    if (length > longestAnswer) throw new SpireError("RESOURCE_EXHAUSTED", "its answer is too long");
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString("utf8");
+}
+
+function readAnswer({ status, headers, text }: Received): Answer {
+  const isJson = /\bjson\b/.test(headers.get("content-type") ?? "");
   const body: unknown = isJson ? parseJson(text) : undefined;
-  if (!response.ok) throw refused(`HTTP status ${response.status}${describeProblem(body)}`);
-  const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
+  if (status < 200 || status > 299) throw refused(`HTTP status ${status}${describeProblem(body)}`);
+  const seconds = Number(headers.get("retry-after") ?? Number.NaN);
   return {
     body,
     text,
-    location: response.headers.get("location") ?? "",
+    location: headers.get("location") ?? "",
     retryAfterMs: seconds > 0 ? Math.min(seconds * 1_000, longestPollMs) : pollMs,
   };
 }

@@ -1,5 +1,4 @@
-/** How many connections may stand whose clients have shown no SVID, so that nobody uses up the process's descriptors. */
-import { readFileSync } from "node:fs";
+/** How many connections of strangers may stand at a time, so that nobody uses up the process's descriptors. */
 
 interface Connection {
   destroy(): void;
@@ -54,23 +53,4 @@ export function createConnectionLimit<C extends Connection>(
     },
     remove,
   };
-}
-
-const mostUnproven = 1_000;
-
-/** Half of the descriptors that this process may have, and no more than anybody needs. */
-export function unprovenLimit(): number {
-  const [, soft] = /^Max open files\s+(\d+)/m.exec(readLimits()) ?? [];
-  return soft === undefined
-    ? mostUnproven
-    : Math.max(1, Math.min(mostUnproven, Math.floor(Number(soft) / 2)));
-}
-
-/** proc(5); empty where there is no such file. */
-function readLimits(): string {
-  try {
-    return readFileSync("/proc/self/limits", "latin1");
-  } catch {
-    return "";
-  }
 }
