@@ -34,6 +34,7 @@ type Fields = Readonly<Record<string, unknown>>;
 interface Reader {
   text(name: string): string;
   number(name: string): number;
+  int32(name: string): number;
   flag(name: string): boolean;
   list(name: string): readonly unknown[];
   fields(name: string): Fields | undefined;
@@ -101,8 +102,8 @@ function readEntry(read: Reader, where: string, warnings: string[]): Entry {
     spiffeId: within("invalid SPIFFE ID", () => spiffeIdMessage(read.text("spiffe_id"))),
     parentId: within("invalid parent ID", () => spiffeIdMessage(read.text("parent_id"))),
     selectors: read.list("selectors").map((item, index) => readSelector(item, `${where}selectors[${index}]`)),
-    x509SvidTtl: read.number("x509_svid_ttl"),
-    jwtSvidTtl: read.number("jwt_svid_ttl"),
+    x509SvidTtl: read.int32("x509_svid_ttl"),
+    jwtSvidTtl: read.int32("jwt_svid_ttl"),
     federatesWith: readTexts(read.list("federates_with"), `${where}federates_with`),
     dnsNames: readTexts(read.list("dns_names"), `${where}dns_names`),
     admin: read.flag("admin"),
@@ -159,6 +160,13 @@ function reader(fields: Fields, where: string): Reader {
   return {
     text: (name) => get(name, "", "a string", (value) => typeof value === "string"),
     number: (name) => get(name, 0, "a whole number", (value): value is number => Number.isSafeInteger(value)),
+    int32: (name) =>
+      get(
+        name,
+        0,
+        "a whole number of 32 bits",
+        (value): value is number => Math.trunc(Number(value) % 2 ** 31) === value,
+      ),
     flag: (name) => get(name, false, "true or false", (value) => typeof value === "boolean"),
     list: (name) => get<readonly unknown[]>(name, [], "a list", Array.isArray),
     fields: (name) => get<Fields | undefined>(name, undefined, "an object", isFields),

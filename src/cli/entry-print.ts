@@ -1,4 +1,5 @@
 /** How registration entries, and what became of them, are shown to people. */
+import { sortSelectors } from "../core/selector.ts";
 import type { Entry } from "../rpc/gen/spire/api/types/entry.ts";
 import type { Status } from "../rpc/gen/spire/api/types/status.ts";
 import type { Terminal } from "./command.ts";
@@ -68,18 +69,26 @@ export function printDeletions(results: readonly Deletion[], terminal: Terminal)
   return 1;
 }
 
-/** SPIRE's order: by SPIFFE ID, parent ID and selectors. */
-export function byIds(a: Entry, b: Entry): number {
-  const key = (entry: Entry) => [
+/** As SPIRE lists entries: each with its selectors sorted, all by SPIFFE ID, parent ID, TTLs and selectors. */
+export const inListingOrder = (entries: readonly Entry[]): Entry[] =>
+  entries.map((entry) => ({ ...entry, selectors: sortSelectors(entry.selectors) })).sort(compareEntries);
+
+function compareEntries(a: Entry, b: Entry): number {
+  const key = ({ selectors, ...entry }: Entry) => [
     formatIdMessage(entry.spiffeId),
     formatIdMessage(entry.parentId),
-    entry.selectors.map(({ type, value }) => `${type}:${value}`).join("\n"),
+    entry.x509SvidTtl,
+    entry.jwtSvidTtl,
+    selectors.length,
+    ...selectors.flatMap(({ type, value }) => [type, value]),
     entry.id,
   ];
   const [left, right] = [key(a), key(b)];
-  const different = left.findIndex((part, index) => part !== right[index]);
-  if (different < 0) return 0;
-  return (left[different] ?? "") < (right[different] ?? "") ? -1 : 1;
+  for (const [index, part] of left.entries()) {
+    const other = right[index] ?? "";
+    if (part !== other) return part < other ? -1 : 1;
+  }
+  return 0;
 }
 
 /** The block that SPIRE prints for an entry, with the empty line that ends it. */

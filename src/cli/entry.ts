@@ -7,11 +7,12 @@ import { Entry } from "../rpc/gen/spire/api/types/entry.ts";
 import { command, type Invocation, type Terminal } from "./command.ts";
 import { serverFlags, withServer } from "./connection.ts";
 import { parseEntryJson, parseJson, spiffeIdMessage, splitSelector } from "./entry-data.ts";
-import { asAskedFor, byIds, formatEntry, printDeletions, printResults } from "./entry-print.ts";
+import { asAskedFor, formatEntry, inListingOrder, printDeletions, printResults } from "./entry-print.ts";
 import { readTextFile } from "./files.ts";
 import { boolFlag, intFlag, listFlag, stringFlag } from "./flags.ts";
 import { quote } from "./go-text.ts";
 import { federationMatches, matchNames, parseMatch, selectorMatches } from "./matching.ts";
+import { requireInt32 } from "./mint.ts";
 import { counted, print, reply } from "./print.ts";
 
 const draftFlags = {
@@ -123,9 +124,9 @@ export const entryShow = command({
     if (flags.entryID !== "" && narrowed)
       throw invalidArgument("the -entryID flag can't be combined with others");
     return withServer(invocation, async (channel) => {
-      const entries =
+      const found =
         flags.entryID === "" ? await listEntries(channel, filter) : [await getEntry(channel, flags.entryID)];
-      entries.sort(byIds);
+      const entries = inListingOrder(found);
       return print({
         output: flags.output,
         terminal,
@@ -209,6 +210,8 @@ function updatedEntry(flags: Draft): Entry {
 function draftEntry(flags: Draft, parentId: string): Entry {
   if (flags.x509SVIDTTL < 0) throw invalidArgument("a positive x509-SVID TTL is required");
   if (flags.jwtSVIDTTL < 0) throw invalidArgument("a positive JWT-SVID TTL is required");
+  requireInt32(flags.x509SVIDTTL, "X509 SVID TTL", `int(${flags.x509SVIDTTL})`);
+  requireInt32(flags.jwtSVIDTTL, "JWT SVID TTL", `int(${flags.jwtSVIDTTL})`);
   const attributes = flags.disableX509SVIDPrefetch || flags.jwtSVIDIncludeJTI;
   return Entry.fromPartial({
     id: flags.entryID,
@@ -245,6 +248,7 @@ async function idsToDelete(id: string, file: string, terminal: Terminal): Promis
     return [id];
   }
   const document = parseJson(await readTextFile(file, terminal));
+  if (Array.isArray(document)) throw invalidArgument('the document must be an object, {"ids": […]}');
   const ids: unknown =
     typeof document === "object" && document !== null && "ids" in document ? document.ids : [];
   if (Array.isArray(ids) && ids.every((item) => typeof item === "string")) return ids;

@@ -8,7 +8,7 @@ export interface Entry {
   readonly spiffeId: SpiffeId;
   /** The agent, node alias or (for a node alias itself) server that it belongs to. */
   readonly parentId: SpiffeId;
-  /** Sorted, unique, at least one. */
+  /** Unique, in the order given, at least one. */
   readonly selectors: readonly Selector[];
   /** Seconds; 0 = the server's default. */
   readonly x509SvidTtl: number;

@@ -17,10 +17,17 @@ describe("a bundle endpoint URL", () => {
   test.each([
     "https://a.test",
     "https://a.test:8443/b?c=d",
-    "HTTPS://a.test/",
+    "https://a.test/%20%C3%BC",
     "https://[::1]:1/",
     "https://1.2.3.4",
   ])("%s is kept as it is", (url) => expect(requireBundleEndpointUrl(url)).toBe(url));
+
+  test.each([
+    ["HTTPS://a.test/B", "https://a.test/B"],
+    ["https://a.test/a b", "https://a.test/a%20b"],
+    ["https://a.test/ü", "https://a.test/%C3%BC"],
+    ["https://ü.test/", "https://%C3%BC.test/"],
+  ])("%s becomes %s", (given, url) => expect(requireBundleEndpointUrl(given)).toBe(url));
 
   test.each([
     ["http://a.test/", "bundle endpoint URL must use the https scheme"],
@@ -32,6 +39,18 @@ describe("a bundle endpoint URL", () => {
     ["https://u:p@a.test/", "bundle endpoint URL must not contain user info"],
     ["https://@a.test/", "bundle endpoint URL must not contain user info"],
     ["://", 'failed to parse bundle endpoint URL: parse "://": missing protocol scheme'],
+    [
+      " https://a.test",
+      'failed to parse bundle endpoint URL: parse " https://a.test": first path segment in URL cannot contain colon',
+    ],
+    [
+      "https://a.test/%zz",
+      'failed to parse bundle endpoint URL: parse "https://a.test/%zz": invalid URL escape "%zz"',
+    ],
+    [
+      "https://a.test/\n",
+      'failed to parse bundle endpoint URL: parse "https://a.test/\\n": net/url: invalid control character in URL',
+    ],
     ["https://a b/", 'failed to parse bundle endpoint URL: parse "https://a b/": invalid URL'],
     [
       "https://a.test:99999/",

@@ -27,13 +27,18 @@ export const endpointIdOf = (profile: EndpointProfile): string =>
 const urlStart = /^(?:([a-z][a-z0-9+.-]*):)?(?:\/\/([^/?#]*))?/i;
 
 /**
- * The URL as it is (SPIFFE Federation, sections 5.2.1.1 and 5.2.2.1: https, a host, no user information).
+ * The URL (SPIFFE Federation, sections 5.2.1.1 and 5.2.2.1: https, a host, no user information), its scheme in
+ * lowercase, and what a URL can't have as it is (RFC 3986, 2.1) percent-encoded.
  * @throws SpireError INVALID_ARGUMENT in SPIRE's words.
  */
 export function requireBundleEndpointUrl(url: string): string {
   const malformed = (reason: string) =>
     invalidArgument(`failed to parse bundle endpoint URL: parse ${JSON.stringify(url)}: ${reason}`);
+  if (/\p{Cc}/u.test(url)) throw malformed("net/url: invalid control character in URL");
   if (url.startsWith(":")) throw malformed("missing protocol scheme");
+  if (/^[^a-z/?#][^/?#]*:/i.test(url)) throw malformed("first path segment in URL cannot contain colon");
+  const [badEscape] = /%(?![0-9a-f]{2}).{0,2}/i.exec(url) ?? [];
+  if (badEscape !== undefined) throw malformed(`invalid URL escape ${JSON.stringify(badEscape)}`);
   // URL would find a host in `https:///path`.
   const [, scheme = "", authority = ""] = urlStart.exec(url) ?? [];
   if (scheme.toLowerCase() !== "https")
@@ -43,5 +48,5 @@ export function requireBundleEndpointUrl(url: string): string {
   }
   if (authority.includes("@")) throw invalidArgument("bundle endpoint URL must not contain user info");
   if (!URL.canParse(url)) throw malformed("invalid URL");
-  return url;
+  return url.replace(/^https/i, "https").replace(/[^\x21-\x7e]+|["<>\\^`{|}]+/g, encodeURIComponent);
 }

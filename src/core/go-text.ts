@@ -36,10 +36,18 @@ export function parseGoDuration(text: string): number {
   const sign = text.startsWith("-") ? -1 : 1;
   const body = text.replace(/^[+-]/, "");
   if (body === "0") return 0;
-  if (!/^(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(body)) throw malformed();
+  if (body === "") throw malformed();
   let total = 0;
-  for (const [, amount = "", unit = ""] of body.matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
-    total += Number(amount) * (unitMs[unit] ?? Number.NaN);
+  let rest = body;
+  while (rest !== "") {
+    const [part = "", amount = "", unit = ""] = /^(\d+\.?\d*|\.\d+)([^.\d]*)/.exec(rest) ?? [];
+    if (part === "") throw malformed();
+    const ms = unitMs[unit];
+    if (unit === "") throw invalidArgument(`time: missing unit in duration ${quote(text)}`);
+    if (ms === undefined)
+      throw invalidArgument(`time: unknown unit ${quote(unit)} in duration ${quote(text)}`);
+    total += Number(amount) * ms;
+    rest = rest.slice(part.length);
   }
   if (total > 2 ** 63 / 1e6) throw malformed();
   return sign * total;

@@ -25,12 +25,16 @@ export function validateSelector(selector: Selector): Selector {
   return selector;
 }
 
-/** Ordered by type, then value, each once. */
-export function sortSelectors(selectors: Iterable<Selector>): Selector[] {
+/** Each once, in the order given. */
+export function uniqueSelectors(selectors: Iterable<Selector>): Selector[] {
   const unique = new Map<string, Selector>();
   for (const selector of selectors) unique.set(formatSelector(selector), selector);
-  return [...unique.values()].sort((a, b) => compare(a.type, b.type) || compare(a.value, b.value));
+  return [...unique.values()];
 }
+
+/** Ordered by type, then value, each once. */
+export const sortSelectors = (selectors: Iterable<Selector>): Selector[] =>
+  uniqueSelectors(selectors).sort((a, b) => compare(a.type, b.type) || compare(a.value, b.value));
 
 /** One text for a set of selectors, whatever their order: equal exactly when the sets are equal. */
 export const selectorSetKey = (selectors: Iterable<Selector>): string =>

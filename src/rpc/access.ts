@@ -83,6 +83,18 @@ export function createAccess({
   };
 }
 
+/** Judges the caller of a call that is under way as `createAccess` did when it began; throws PERMISSION_DENIED. */
+export type RecheckCall = (call: Call) => Promise<void>;
+
+/** For streams, which may last longer than the right to them. */
+export const createRecheck =
+  ({ lookups, clock }: Pick<AccessOptions, "lookups" | "clock">): RecheckCall =>
+  async (call) => {
+    const rule = methodRules.get(call.method);
+    if (!rule) throw denied(call.method);
+    await authorize(rule, call, lookups, unixSeconds(clock));
+  };
+
 /**
  * PERMISSION_DENIED for a caller who may not call the method whoever it turns out to be: by its transport, or for
  * want of a certificate. Nobody's request has to be read or decoded for that.

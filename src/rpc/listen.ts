@@ -4,7 +4,7 @@ import { TLSSocket } from "node:tls";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { createConnectionLimit } from "../core/connection-limit.ts";
 import { SpireError } from "../core/errors.ts";
-import { type IpRanges, networkOf } from "../core/ip-address.ts";
+import { canonicalIp, type IpRanges, networkOf } from "../core/ip-address.ts";
 import { connectionShare } from "./descriptors.ts";
 import { createPeerReader } from "./peer.ts";
 import { takeProxyHeader } from "./proxy-socket.ts";
@@ -203,8 +203,9 @@ function listenAtPort(
   });
 }
 
-const remoteAddress = (socket: Socket): string =>
-  joinAddress(socket.remoteAddress ?? "", socket.remotePort ?? 0);
+/** A client with IPv4 has an IPv4 address, also where the listener takes IPv6 besides. */
+const remoteAddress = ({ remoteAddress: host = "", remotePort = 0 }: Socket): string =>
+  joinAddress(canonicalIp(host) ?? host, remotePort);
 
 /** `host:port`, with brackets around an IPv6 address (RFC 3986, section 3.2.2). */
 const joinAddress = (host: string, port: number): string =>

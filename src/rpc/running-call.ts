@@ -125,6 +125,9 @@ export class RunningCall implements Call {
     this.over = true;
     this.#observed?.(outcome);
     this.#audited?.({ request: this.request, answer: this.answer, error: outcome });
+    // The HTTP/2 layer may keep the call for longer; a page of entries must not stay with it.
+    this.request = undefined;
+    this.answer = undefined;
     this.#abort?.abort();
     this.#flushed?.();
     for (const listener of this.#endListeners ?? []) listener();

@@ -31,8 +31,8 @@ export interface AttestedAgent {
 
 export interface Attestation {
   /**
-   * Verifies the proof, records the agent and signs its SVID. The CSR is judged first: a malformed one uses
-   * nothing up. `ask` sends a challenge to the agent and resolves to its answer.
+   * Verifies the proof, records the agent and signs its SVID. The CSR is judged before the proof: a malformed one
+   * uses nothing up. `ask` sends a challenge to the agent and resolves to its answer.
    *
    * @throws SpireError INVALID_ARGUMENT for a bad CSR, FAILED_PRECONDITION for an unknown attestor,
    *   PERMISSION_DENIED for a banned agent, and whatever the attestor refuses with.
@@ -41,10 +41,12 @@ export interface Attestation {
     request: AttestationRequest,
     ask: (challenge: Uint8Array) => Promise<Uint8Array>,
   ): Promise<AttestedAgent>;
+  /** @throws SpireError PERMISSION_DENIED (AGENT_MUST_REATTEST) for an agent that can attest again. */
+  requireRenewable(id: SpiffeId): Promise<void>;
   /**
-   * A new SVID for an agent that can't attest again; the old one holds until the new one is first used.
+   * A new SVID for an agent; the old one holds until the new one is first used.
    *
-   * @throws SpireError INVALID_ARGUMENT for a bad CSR, NOT_FOUND, PERMISSION_DENIED (AGENT_MUST_REATTEST).
+   * @throws SpireError INVALID_ARGUMENT for a bad CSR, NOT_FOUND.
    */
   renew(id: SpiffeId, csr: Uint8Array): Promise<SignedCertificate>;
 }
@@ -67,12 +69,12 @@ export function createAttestation(options: AttestationOptions): Attestation {
 
   return {
     async attest({ type, payload, csr, peerAddress, onProven }, ask) {
-      const { publicKeyInfo } = openCertificateRequest(csr, wording);
       const verifier = byName.get(type);
       if (!verifier) {
         const reason = `could not find node attestor type "${type}"`;
         throw new SpireError("FAILED_PRECONDITION", `error getting node attestor: ${reason}`);
       }
+      const { publicKeyInfo } = openCertificateRequest(csr, wording);
       const proven = await verifier.verify(payload, ask, {
         trustDomain,
         peerAddress,
@@ -82,10 +84,13 @@ export function createAttestation(options: AttestationOptions): Attestation {
       onProven?.(proven.agentId);
       return admit(type, proven, publicKeyInfo);
     },
+    async requireRenewable(id) {
+      const node = await registry.getNode(id);
+      if (!node?.canReattest) return;
+      throw agentRefused("AGENT_MUST_REATTEST", "agent must reattest instead of renew");
+    },
     async renew(id, csr) {
       const { publicKeyInfo } = openCertificateRequest(csr, wording);
-      const node = await registry.getNode(id);
-      if (node?.canReattest) throw agentRefused("AGENT_MUST_REATTEST", "agent must attest again instead");
       const svid = await authority.signAgentSvid(id, publicKeyInfo);
       await registry.updateNode(id, { newSerialNumber: svid.serialNumber, newExpiresAt: svid.notAfter });
       return svid;
@@ -100,7 +105,14 @@ export function createAttestation(options: AttestationOptions): Attestation {
     if (trustDomainOf(agentId) !== trustDomain || !isAgentId(agentId)) {
       throw new SpireError("INTERNAL", `node attestor "${type}" gave "${agentId}", which is no agent's ID`);
     }
-    if (!pathOf(agentId).startsWith(`/spire/agent/${type}/`)) {
+    const [, owner = ""] = /^\/spire\/agent\/([^/]+)\/./.exec(pathOf(agentId)) ?? [];
+    if (owner !== type && byName.has(owner)) {
+      // Such as by a template that begins with a name of the certificate: who chose that would be any of the other's agents.
+      throw permissionDenied(
+        `failed to attest: "${agentId}" is an agent ID of the node attestor "${owner}", not of "${type}"`,
+      );
+    }
+    if (owner !== type) {
       log.warn("The node attestor produced an invalid agent ID: outside of the attestor's own namespace", {
         agent_id: agentId,
         node_attestor_type: type,

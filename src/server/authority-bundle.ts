@@ -11,6 +11,8 @@ interface Listed {
 
 interface Texts {
   readonly unknown: string;
+  /** Where it is to be tainted; undefined = as elsewhere. */
+  readonly unknownToTaint?: string;
   readonly tainted: string;
   readonly untainted: string;
 }
@@ -25,6 +27,7 @@ const tokenTexts = (key: string): Texts => ({
 const texts: Readonly<Record<AuthorityKind, Texts>> = {
   x509: {
     unknown: "no root CA found with provided subject key ID",
+    unknownToTaint: "no ca found with provided subject key ID",
     tainted: "root CA is already tainted",
     untainted: "it is not possible to revoke an untainted root CA",
   },
@@ -34,7 +37,8 @@ const texts: Readonly<Record<AuthorityKind, Texts>> = {
 
 /** The bundle with the authority tainted. @throws SpireError INTERNAL when it is unknown, or tainted already. */
 export function taintAuthority(bundle: TrustBundle, kind: AuthorityKind, id: string): TrustBundle {
-  if (find(bundle, kind, id).tainted) throw new SpireError("INTERNAL", texts[kind].tainted);
+  const { unknown, unknownToTaint = unknown } = texts[kind];
+  if (find(bundle, kind, id, unknownToTaint).tainted) throw new SpireError("INTERNAL", texts[kind].tainted);
   const taint = <T extends Listed>(items: readonly T[], idOf: (item: T) => string): readonly T[] =>
     items.map((item) => (idOf(item) === id ? { ...item, tainted: true } : item));
   return changed(bundle, kind, taint);
@@ -42,7 +46,8 @@ export function taintAuthority(bundle: TrustBundle, kind: AuthorityKind, id: str
 
 /** The bundle without the authority. @throws SpireError INTERNAL when it is unknown, or not tainted. */
 export function revokeAuthority(bundle: TrustBundle, kind: AuthorityKind, id: string): TrustBundle {
-  if (!find(bundle, kind, id).tainted) throw new SpireError("INTERNAL", texts[kind].untainted);
+  if (!find(bundle, kind, id, texts[kind].unknown).tainted)
+    throw new SpireError("INTERNAL", texts[kind].untainted);
   const revoke = <T extends Listed>(items: readonly T[], idOf: (item: T) => string): readonly T[] =>
     items.filter((item) => idOf(item) !== id);
   return changed(bundle, kind, revoke);
@@ -88,12 +93,12 @@ const x509Id = ({ der }: TrustBundle["x509Authorities"][number]): string =>
   authorityId(parseCertificate(der));
 const keyId = ({ keyId: id }: TrustBundle["jwtAuthorities"][number]): string => id;
 
-function find(bundle: TrustBundle, kind: AuthorityKind, id: string): Listed {
+function find(bundle: TrustBundle, kind: AuthorityKind, id: string, unknown: string): Listed {
   const found: Listed | undefined =
     kind === "x509"
       ? bundle.x509Authorities.find((root) => x509Id(root) === id)
       : bundle[tokenFields[kind]].find((key) => keyId(key) === id);
-  if (!found) throw new SpireError("INTERNAL", texts[kind].unknown);
+  if (!found) throw new SpireError("INTERNAL", unknown);
   return found;
 }
 

@@ -99,7 +99,7 @@ export interface Authority extends AuthorityKeeper {
   signServerSvid(publicKeyInfo: Uint8Array): Promise<SignedCertificate>;
   /** `ttlSeconds` 0 = the CA's own lifetime. */
   signDownstreamCa(publicKeyInfo: Uint8Array, ttlSeconds: number): Promise<SignedCertificate>;
-  /** @throws SpireError INVALID_ARGUMENT when all of the audience is empty. */
+  /** @throws SpireError INVALID_ARGUMENT when all of the audience is empty; UNIMPLEMENTED without JWT-SVIDs. */
   signJwtSvid(request: TokenRequest): Promise<SignedToken>;
   /** Undefined: this server issues no WIT-SVIDs. */
   readonly signWitSvid?: (request: WitRequest) => Promise<SignedToken>;
@@ -126,6 +126,8 @@ export interface AuthorityOptions {
   readonly upstream?: Upstream;
   /** In the order in which they are asked; none unless given. */
   readonly composers?: readonly CredentialComposer[];
+  /** No JWT-SVIDs are issued, and no authority for them is made. */
+  readonly disableJwtSvids?: boolean;
   /** Undefined: no WIT-SVIDs are issued, and no authority for them is made. */
   readonly wit?: WitOptions;
 }
@@ -159,9 +161,9 @@ export async function createAuthority(options: AuthorityOptions): Promise<Author
       // SPIRE's servers have a method to publish WIT keys upstream, but none of them answers it.
       ...(options.upstream && kind === "jwt" ? { announce: options.upstream.publishJwtKey } : {}),
     });
-  const jwt = tokenLine("jwt", options.jwtKeyType);
+  const jwt = options.disableJwtSvids ? undefined : tokenLine("jwt", options.jwtKeyType);
   const wit = options.wit && tokenLine("wit", options.wit.keyType);
-  const lines = [x509, jwt, ...(wit ? [wit] : [])];
+  const lines = [x509, ...(jwt ? [jwt] : []), ...(wit ? [wit] : [])];
   const keeper = await createKeeper({ lines, keyManager, registry, clock, log, metrics });
 
   async function usable<S>(line: AuthorityLine<S>): Promise<HeldAuthority<S>> {
@@ -233,6 +235,7 @@ export async function createAuthority(options: AuthorityOptions): Promise<Author
         return issueDownstreamCa(issuer, request, now);
       }),
     async signJwtSvid({ spiffeId, audience, ttlSeconds, withId }) {
+      if (!jwt) throw new SpireError("UNIMPLEMENTED", "JWT functionality is disabled");
       const named = audience.filter((name) => name !== "");
       if (named.length === 0) {
         throw new SpireError("INVALID_ARGUMENT", "invalid JWT-SVID audience: cannot be empty");

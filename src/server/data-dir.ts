@@ -5,7 +5,7 @@ import { SpireError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import { reasonOf } from "../files/failure.ts";
-import { findForeignPart } from "../files/foreign-part.ts";
+import { type ForeignPart, findForeignPart } from "../files/foreign-part.ts";
 import type { Store } from "../plugins/datastores/index.ts";
 
 /** A development instance leaves this in its state directory. */
@@ -41,6 +41,43 @@ export function checkDataDir({ dataDir, dev }: DataDir, log: Logger): void {
     throw new SpireError("FAILED_PRECONDITION", message);
   }
   checkRights(dataDir, found, log);
+}
+
+/** What SQLite and a restore leave beside a database, and what the next start acts on. */
+const besideDatabase = ["", "-wal", "-shm", "-journal", ".replacing"];
+
+interface StateFiles {
+  /** `:memory:` is no file. */
+  readonly databasePath: string;
+  /** Undefined = keys are in no file. */
+  readonly keysPath: string | undefined;
+}
+
+/**
+ * Looks who made the files, before anything of them is read: also outside of the data directory, such as a database
+ * that is kept in /tmp.
+ * @throws SpireError FAILED_PRECONDITION for one that somebody else has made in a shared directory.
+ */
+export function refuseForeignFiles({ databasePath, keysPath }: StateFiles): void {
+  const database = databasePath === ":memory:" ? [] : besideDatabase.map((end) => `${databasePath}${end}`);
+  for (const path of keysPath === undefined ? database : [...database, keysPath]) {
+    const foreign = foreignPartOf(path);
+    if (!foreign) continue;
+    const reason = "who made it could put other keys, entries and files in the place of the server's";
+    throw new SpireError(
+      "FAILED_PRECONDITION",
+      `"${foreign.path}" belongs to ${foreign.owner} and lies where anybody may have made it: ${reason}; remove it, or choose another place`,
+    );
+  }
+}
+
+/** A path that can't be followed, such as one below a file, is for who opens it to tell. */
+function foreignPartOf(path: string): ForeignPart | undefined {
+  try {
+    return findForeignPart(path);
+  } catch {
+    return undefined;
+  }
 }
 
 const writableByEverybody = 0o002;

@@ -4,7 +4,7 @@ import type { EntryDraft } from "../core/entry.ts";
 import { SpireError } from "../core/errors.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
 import type { CreateOutcome, EntryStore, EntryUpdate, UpdateOutcome } from "../plugins/datastores/index.ts";
-import { checkFields, checkTogether, type EntryRules } from "./entry-rules.ts";
+import { checkDraft, checkFields, checkTogether, type EntryRules } from "./entry-rules.ts";
 
 interface Failure {
   readonly error: SpireError;
@@ -25,12 +25,7 @@ export function createEntryWriter(store: EntryStore, trustDomain: TrustDomain, c
   return {
     async create(drafts) {
       const rules = rulesOf("create");
-      const checked = drafts.map((draft) =>
-        failureOf(() => {
-          checkFields(draft, rules);
-          checkTogether(draft, rules);
-        }),
-      );
+      const checked = drafts.map((draft) => failureOf(() => checkDraft(draft, rules)));
       return withPassed(drafts, checked, async (passed) => {
         const outcomes = await store.create(passed, rules.now);
         return outcomes.map((outcome) => ("error" in outcome ? refused("create", outcome.error) : outcome));

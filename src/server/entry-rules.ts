@@ -4,6 +4,7 @@ import type { EntryDraft } from "../core/entry.ts";
 import { invalidArgument, SpireError } from "../core/errors.ts";
 import { formatSelector, type Selector, validateSelector } from "../core/selector.ts";
 import {
+  isAgentId,
   isReserved,
   parseTrustDomain,
   pathOf,
@@ -12,17 +13,31 @@ import {
   trustDomainOf,
 } from "../core/spiffe-id.ts";
 
-/** @throws SpireError INVALID_ARGUMENT unless the ID lies in the trust domain. */
+/** @throws SpireError INVALID_ARGUMENT unless the ID lies in the trust domain and has a path. */
 export function requireMember(id: SpiffeId, trustDomain: TrustDomain): SpiffeId {
-  if (trustDomainOf(id) !== trustDomain) {
-    throw invalidArgument(`"${id}" is not a member of trust domain "${trustDomain}"`);
-  }
+  requireSameDomain(id, trustDomain);
+  if (pathOf(id) !== "") return id;
+  throw invalidArgument(`"${id}" is not a member of trust domain "${trustDomain}"; path is empty`);
+}
+
+function requireSameDomain(id: SpiffeId, trustDomain: TrustDomain): void {
+  if (trustDomainOf(id) === trustDomain) return;
+  throw invalidArgument(`"${id}" is not a member of trust domain "${trustDomain}"`);
+}
+
+/** @throws SpireError INVALID_ARGUMENT unless the ID may be an agent's in the trust domain. */
+export function requireAgent(id: SpiffeId, trustDomain: TrustDomain): SpiffeId {
+  requireSameDomain(id, trustDomain);
+  const refuse = (why: string) =>
+    invalidArgument(`"${id}" is not an agent in trust domain "${trustDomain}"; ${why}`);
+  if (pathOf(id) === "") throw refuse("path is empty");
+  if (!isAgentId(id)) throw refuse("path is not in the agent namespace");
   return id;
 }
 
 /** @throws SpireError INVALID_ARGUMENT unless the ID may be a workload's: a member with a path, not SPIRE's own. */
 export function requireWorkload(id: SpiffeId, trustDomain: TrustDomain): SpiffeId {
-  requireMember(id, trustDomain);
+  requireSameDomain(id, trustDomain);
   const refuse = (why: string) =>
     invalidArgument(`"${id}" is not a workload in trust domain "${trustDomain}"; ${why}`);
   if (pathOf(id) === "") throw refuse("path is empty");
@@ -50,6 +65,17 @@ const longestHintBytes = 1024;
  */
 export function checkFields(fields: EntryFields, rules: EntryRules): void {
   inContext("failed to convert entry", () => checkMeaning(fields, rules));
+  checkEach(fields, rules);
+}
+
+/** All checks of a new entry, in SPIRE's order. @throws SpireError as `checkFields` and `checkTogether`. */
+export function checkDraft(draft: EntryDraft, rules: EntryRules): void {
+  inContext("failed to convert entry", () => checkMeaning(draft, rules));
+  checkTogether(draft, rules);
+  checkEach(draft, rules);
+}
+
+function checkEach(fields: EntryFields, rules: EntryRules): void {
   inContext(`failed to ${rules.operation} entry: datastore-validation: invalid registration entry`, () =>
     checkLimits(fields),
   );
@@ -68,35 +94,29 @@ export function checkTogether(
   { operation }: EntryRules,
 ): void {
   if (!draft.storeSvid) return;
-  inContext(`failed to ${operation} entry: datastore-validation: invalid registration entry`, () => {
-    if (new Set(draft.selectors.map(({ type }) => type)).size > 1) {
-      throw invalidArgument("selector types must be the same when store SVID is enabled");
-    }
+  inContext(`failed to ${operation} entry: datastore-validation`, () => {
     if (draft.disableX509SvidPrefetch) {
-      throw invalidArgument("X509-SVID prefetch cannot be disabled when store SVID is enabled");
+      throw invalidArgument("specifying cache behaviour is incompatible with storable SVIDs");
+    }
+    if (new Set(draft.selectors.map(({ type }) => type)).size > 1) {
+      const rule = "selector types must be the same when store SVID is enabled";
+      throw invalidArgument(`invalid registration entry: ${rule}`);
     }
   });
 }
 
 function checkMeaning(fields: EntryFields, { trustDomain, now }: EntryRules): void {
   const { parentId, spiffeId, selectors, dnsNames, federatesWith, expiresAt, hint } = fields;
-  if (parentId !== undefined) inContext("invalid parent ID", () => checkParent(parentId, trustDomain));
+  if (parentId !== undefined) inContext("invalid parent ID", () => requireMember(parentId, trustDomain));
   if (spiffeId !== undefined) inContext("invalid spiffe ID", () => requireWorkload(spiffeId, trustDomain));
-  if (selectors !== undefined) checkSelectors(selectors);
   for (const name of dnsNames ?? []) inContext("invalid DNS name", () => validateDnsName(name));
   for (const other of federatesWith ?? []) {
     inContext("invalid federated trust domain", () => checkFederation(other, trustDomain));
   }
+  if (selectors !== undefined) checkSelectors(selectors);
   if (expiresAt !== undefined) checkExpiry(expiresAt, now);
   if (hint !== undefined && Buffer.byteLength(hint) > longestHintBytes) {
     throw invalidArgument(`hint is too long, max length is ${longestHintBytes} characters`);
-  }
-}
-
-function checkParent(parentId: SpiffeId, trustDomain: TrustDomain): void {
-  requireMember(parentId, trustDomain);
-  if (pathOf(parentId) === "") {
-    throw invalidArgument(`"${parentId}" is not a member of trust domain "${trustDomain}"; path is empty`);
   }
 }
 

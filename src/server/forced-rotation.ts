@@ -1,18 +1,19 @@
 /** Authorities moved by an administrator: prepared, activated, and the old one tainted and revoked. */
 import { invalidArgument, SpireError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { revokeAuthority, taintAuthority } from "./authority-bundle.ts";
+import type { TrustBundle } from "../core/trust-bundle.ts";
+import { authorityIds, revokeAuthority, taintAuthority } from "./authority-bundle.ts";
 import type { AuthorityKeeper, AuthoritySteps } from "./authority-keeper.ts";
 import type { AuthorityKind, JournalEntry } from "./journal.ts";
 
-/** All answer with the authority concerned. */
+/** All but `revoke` answer with the authority concerned. */
 export interface ForcedRotation {
   /**
    * Replaces an authority that was prepared before, and forgets the old one: both use the same key slot.
    * @throws SpireError INTERNAL when it can't be made, for instance because the upstream authority is away.
    */
   prepare(kind: AuthorityKind): Promise<JournalEntry>;
-  /** @throws SpireError INVALID_ARGUMENT unless the ID is the prepared authority's. */
+  /** @throws SpireError INVALID_ARGUMENT unless the ID is the prepared authority's; INTERNAL for the old one's. */
   activate(kind: AuthorityKind, authorityId: string): Promise<JournalEntry>;
   /**
    * Marks the old authority in the bundle, so that agents replace all that it signed.
@@ -20,10 +21,11 @@ export interface ForcedRotation {
    */
   taint(kind: AuthorityKind, authorityId: string): Promise<JournalEntry>;
   /**
-   * Takes the old authority out of the bundle: nothing that it signed is valid any more.
-   * @throws SpireError INVALID_ARGUMENT unless the ID is the old authority's; INTERNAL when it is not tainted.
+   * Takes the old authority out of the bundle: nothing that it signed is valid any more. Of token authorities also
+   * one that is no longer held here, or never was.
+   * @throws SpireError INVALID_ARGUMENT unless the ID is such a one's; INTERNAL when it is not tainted.
    */
-  revoke(kind: AuthorityKind, authorityId: string): Promise<JournalEntry>;
+  revoke(kind: AuthorityKind, authorityId: string): Promise<void>;
 }
 
 export function createForcedRotation(keeper: AuthorityKeeper, log: Logger): ForcedRotation {
@@ -39,6 +41,10 @@ export function createForcedRotation(keeper: AuthorityKeeper, log: Logger): Forc
     activate: (kind, authorityId) =>
       keeper.exclusively(async ({ activate, state }) => {
         requireId(authorityId);
+        if (state(kind, "old")?.authorityId === authorityId) {
+          const rule = "only Prepared authorities can be activated";
+          throw new SpireError("INTERNAL", `${rule}: unsupported local authority status: OLD`);
+        }
         if (state(kind, "prepared")?.authorityId !== authorityId) throw unexpectedId();
         await activate([kind]);
         return required(state(kind, "active"), kind);
@@ -46,23 +52,20 @@ export function createForcedRotation(keeper: AuthorityKeeper, log: Logger): Forc
     taint: (kind, authorityId) =>
       keeper.exclusively(async (steps) => {
         const old = oldToTaint(steps, kind, authorityId);
-        await within(`failed to taint ${names[kind]}`, () =>
-          steps.changeBundle((bundle) => taintAuthority(bundle, kind, authorityId), `${names[kind]} tainted`),
-        );
+        const taint = (bundle: TrustBundle) =>
+          within(`failed to taint ${names[kind]}`, () => taintAuthority(bundle, kind, authorityId));
+        await steps.changeBundle(taint, `${names[kind]} tainted`);
         log.info(`${names[kind]} tainted successfully`, { local_authority_id: authorityId });
         return old;
       }),
     revoke: (kind, authorityId) =>
       keeper.exclusively(async (steps) => {
-        const old = await within("invalid authority ID", async () => oldToRevoke(steps, kind, authorityId));
-        await within(`failed to revoke ${names[kind]}`, () =>
-          steps.changeBundle(
-            (bundle) => revokeAuthority(bundle, kind, authorityId),
-            `${names[kind]} revoked`,
-          ),
-        );
+        const revoke = (bundle: TrustBundle) => {
+          within("invalid authority ID", () => requireRevocable(steps, bundle, kind, authorityId));
+          return within(`failed to revoke ${names[kind]}`, () => revokeAuthority(bundle, kind, authorityId));
+        };
+        await steps.changeBundle(revoke, `${names[kind]} revoked`);
         log.info(`${names[kind]} revoked successfully`, { local_authority_id: authorityId });
-        return old;
       }),
   };
 }
@@ -116,21 +119,27 @@ const revocationRefusals: Readonly<Record<AuthorityKind, { prepared: string; unk
   },
 };
 
-function oldToRevoke({ state }: Slots, kind: AuthorityKind, authorityId: string): JournalEntry {
+function requireRevocable(
+  { state }: Slots,
+  bundle: TrustBundle,
+  kind: AuthorityKind,
+  authorityId: string,
+): void {
   requireId(authorityId);
   if (state(kind, "active")?.authorityId === authorityId) {
     throw invalidArgument("unable to use current authority");
   }
   const refusals = revocationRefusals[kind];
   if (state(kind, "prepared")?.authorityId === authorityId) throw invalidArgument(refusals.prepared);
-  const old = state(kind, "old");
-  if (old?.authorityId !== authorityId) throw invalidArgument(refusals.unknown);
-  return old;
+  const isKnown =
+    state(kind, "old")?.authorityId === authorityId ||
+    (kind !== "x509" && authorityIds(bundle, kind).has(authorityId));
+  if (!isKnown) throw invalidArgument(refusals.unknown);
 }
 
-async function within<T>(what: string, work: () => Promise<T>): Promise<T> {
+function within<T>(what: string, work: () => T): T {
   try {
-    return await work();
+    return work();
   } catch (error) {
     throw SpireError.from(error).within(what);
   }

@@ -84,6 +84,7 @@ function checkAgentId(agentId: SpiffeId, trustDomain: TrustDomain): void {
 /** The token becomes a path segment of its agent's ID; one that can't would never attest. The text stays out of the message. */
 function agentIdOf(token: string, trustDomain: TrustDomain): SpiffeId {
   try {
+    if (token.includes("/")) throw invalidArgument("it has a slash");
     return makeAgentId(trustDomain, `/join_token/${token}`);
   } catch (error) {
     throw SpireError.from(error).within("invalid join token");

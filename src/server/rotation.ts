@@ -92,12 +92,27 @@ export function warnOfLongTtls(lifetimes: Lifetimes, log: Logger): void {
   };
   for (const [name, ttl] of Object.entries(settings)) {
     if (ttl <= longest) continue;
+    const [reason, remedy] = longTtl(ttl, lifetimes.caTtlSeconds);
     log.warn(
-      `${name} is too high for the configured ca_ttl value. SVIDs with shorter lifetimes may be issued. ` +
-        `Please set ${name} to ${shortDuration(longest)} or less, or the ca_ttl to ${shortDuration(ttl * 6)} or more, ` +
+      `${name} is too high${reason}. SVIDs with shorter lifetimes may be issued. Please set ${name} to ${remedy} ` +
         `to guarantee the full ${name} lifetime when CA rotations are scheduled.`,
     );
   }
+}
+
+const longestSvid = 7 * day;
+
+/** Why a lifetime is too long, and what it should be, in SPIRE's words. */
+function longTtl(ttl: number, caTtl: number): readonly [reason: string, remedy: string] {
+  const atMost = `${shortDuration(Math.min(caTtl / 6, longestSvid))} or less`;
+  if (ttl < longestSvid)
+    return [
+      " for the configured ca_ttl value",
+      `${atMost}, or the ca_ttl to ${shortDuration(ttl * 6)} or more,`,
+    ];
+  if (caTtl >= longestSvid * 6) return ["", atMost];
+  const both = `${shortDuration(longestSvid)} or less, and the ca_ttl to ${shortDuration(longestSvid * 6)} or more,`;
+  return [" and the ca_ttl is too low", both];
 }
 
 /** Go's notation without parts of zero at the end: `4h`. */

@@ -73,7 +73,7 @@ export const differences: Readonly<Record<string, Difference>> = {
     reason: "the mistake is the caller's; agents retry what is INTERNAL",
   },
   "svid/mintx509-bad-dns": {
-    outcome: refused("INVALID_ARGUMENT", `CSR DNS name is not valid: ${badDnsName}`),
+    outcome: refused("INVALID_ARGUMENT", `CSR DNS name is invalid: ${badDnsName}`),
     reason: "no client ever matches a DNS name with a space",
   },
 };

@@ -13,6 +13,8 @@ export interface GoldenNode {
   readonly attestor: NodeAttestorConfig;
   /** Path of its agent's ID. */
   readonly agentPath: string;
+  /** With which it begins to attest. */
+  readonly payload: Uint8Array;
   /** The call as this node makes it; other calls stay as they are. */
   rebuild(call: RecordedCall): RecordedCall;
   remove(): void;
@@ -28,7 +30,8 @@ export async function createGoldenNode(): Promise<GoldenNode> {
   const ca = await makeNodeCertificate({ ca: true });
   const leaf = await makeNodeCertificate({ issuer: ca });
   const stranger = await makeNodeCertificate({ subject: "CN=stranger" });
-  const payload = Buffer.from(encodePayload([leaf.der])).toString("base64");
+  const ownPayload = encodePayload([leaf.der]);
+  const payload = Buffer.from(ownPayload).toString("base64");
   const agentPath = `/spire/agent/x509pop/${hash("sha1", leaf.der)}`;
   return {
     attestor: {
@@ -39,6 +42,7 @@ export async function createGoldenNode(): Promise<GoldenNode> {
       verifyClientIp: false,
     },
     agentPath,
+    payload: ownPayload,
     rebuild(call) {
       const texts = JSON.stringify(call.request, (key, value: unknown) =>
         key === "payload" && typeof value === "string" && isRecordedPayload(decode(value)) ? payload : value,

@@ -16,7 +16,7 @@ export interface PageRequest {
 
 export interface Page<T> {
   readonly items: readonly T[];
-  /** Empty on the last page; a full last page yields a token and then an empty page, as in SPIRE. */
+  /** Empty after the last page: one with items yields a token, and then an empty page, as in SPIRE. */
   readonly nextToken: string;
 }
 

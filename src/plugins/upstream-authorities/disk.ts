@@ -10,6 +10,7 @@ import { parseCertificateRequest, verifyCertificateRequest } from "../../core/x5
 import { keyUsages } from "../../core/x509/extensions.ts";
 import { createIssuerOf, type Issuer, issueRequestedCa } from "../../core/x509/issue.ts";
 import { verifiedChains } from "../../core/x509/verify.ts";
+import { warnOfExposedKey } from "../../files/exposed-key.ts";
 import { reasonOf } from "../../files/failure.ts";
 import type { UpstreamAuthority } from "./index.ts";
 
@@ -43,6 +44,7 @@ interface Loaded {
 export async function createDiskUpstream(options: DiskUpstreamOptions): Promise<UpstreamAuthority> {
   const { trustDomain, clock, log } = options;
   let loaded = await load(options);
+  warnOfExposedKey(options.keyFilePath, log);
 
   async function reload(): Promise<void> {
     try {

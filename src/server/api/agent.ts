@@ -1,5 +1,5 @@
 /** spire.api.server.agent.v1.Agent: agents, their attestation and renewal, join tokens. */
-import { invalidArgument, notFound } from "../../core/errors.ts";
+import { invalidArgument, notFound, SpireError } from "../../core/errors.ts";
 import type { SpiffeId } from "../../core/spiffe-id.ts";
 import {
   AgentService,
@@ -15,8 +15,10 @@ import { listing, toPageRequest } from "./convert-filter.ts";
 import { agentIdFrom, workloadIdFrom } from "./convert-id.ts";
 import { toBuffer, toX509SvidMessage } from "./convert-svid.ts";
 
-/** Characters of an agent's version that are kept; a longer one is refused. */
+/** Bytes of an agent's version that are kept; a longer one is refused. */
 const longestVersion = 255;
+
+const listFailure = "failed to list agents:";
 
 export interface AgentApiOptions {
   readonly registry: Registry;
@@ -28,15 +30,12 @@ export function createAgentApi({ registry, attestation }: AgentApiOptions): Boun
 
   return bindService(AgentService, {
     async countAgents({ filter }) {
-      return { count: await registry.countNodes(toNodeFilter(filter)) };
+      return { count: await registry.countNodes(toNodeFilter(filter, "failed to count agents:")) };
     },
 
     async listAgents(request) {
-      const filter = toNodeFilter(request.filter);
-      const page = await listing(
-        "failed to list agents:",
-        registry.listNodes(filter, toPageRequest(request)),
-      );
+      const filter = toNodeFilter(request.filter, listFailure);
+      const page = await listing(listFailure, registry.listNodes(filter, toPageRequest(request)));
       return {
         agents: page.items.map((node) => toAgentMessage(node, request.outputMask)),
         nextPageToken: page.nextToken,
@@ -62,9 +61,10 @@ export function createAgentApi({ registry, attestation }: AgentApiOptions): Boun
     attestAgent: (requests, call) => attest(requests, call),
 
     async renewAgent({ params }, call) {
+      const id = callerId(call);
+      await attestation.requireRenewable(id);
       if (!params) throw invalidArgument("params cannot be nil");
       if (params.csr.length === 0) throw invalidArgument("missing CSR");
-      const id = callerId(call);
       return { svid: toX509SvidMessage(id, await attestation.renew(id, params.csr)) };
     },
 
@@ -80,8 +80,8 @@ export function createAgentApi({ registry, attestation }: AgentApiOptions): Boun
     },
 
     async postStatus({ agentVersion }, call) {
-      if (agentVersion.length > longestVersion) {
-        throw invalidArgument(`agent version is longer than ${longestVersion} characters`);
+      if (Buffer.byteLength(agentVersion) > longestVersion) {
+        throw invalidArgument(`agent version is too long (max ${longestVersion} characters)`);
       }
       await noteVersion(callerId(call), agentVersion);
       return {};
@@ -101,7 +101,9 @@ export function createAgentApi({ registry, attestation }: AgentApiOptions): Boun
     call: Call,
   ): AsyncGenerator<AttestAgentResponse> {
     const incoming = requests[Symbol.asyncIterator]();
-    const params = toAttestationParams(await receive(incoming));
+    const params = toAttestationParams(
+      await receive(incoming, invalidArgument("failed to receive request from stream: EOF")),
+    );
     const questions: Uint8Array[] = [];
     let wake = Promise.withResolvers<undefined>();
     const attested = attestation.attest(
@@ -113,7 +115,8 @@ export function createAgentApi({ registry, attestation }: AgentApiOptions): Boun
       async (challenge) => {
         questions.push(challenge);
         wake.resolve(undefined);
-        const { step } = await receive(incoming);
+        const ended = new SpireError("INTERNAL", "failed to receive challenge from agent: EOF");
+        const { step } = await receive(incoming, ended);
         return step?.$case === "challengeResponse" ? step.value : new Uint8Array();
       },
     );
@@ -134,9 +137,12 @@ export function createAgentApi({ registry, attestation }: AgentApiOptions): Boun
   }
 }
 
-/** @throws SpireError INVALID_ARGUMENT when the agent has ended its side. */
-async function receive(incoming: AsyncIterator<AttestAgentRequest>): Promise<AttestAgentRequest> {
+/** @throws SpireError `ended` when the agent has ended its side. */
+async function receive(
+  incoming: AsyncIterator<AttestAgentRequest>,
+  ended: SpireError,
+): Promise<AttestAgentRequest> {
   const next = await incoming.next();
-  if (next.done) throw invalidArgument("failed to receive request from stream: EOF");
+  if (next.done) throw ended;
   return next.value;
 }

@@ -202,8 +202,8 @@ function authoritiesToAppend(request: AppendBundleRequest): Authorities {
     throw invalidArgument("no authorities to append");
   }
   return {
-    x509Authorities: within("failed to convert X.509 authority", () => fromX509(x509Authorities)),
     jwtAuthorities: within("failed to convert JWT authority", () => jwtAuthorities.map(fromKey)),
+    x509Authorities: within("failed to convert X.509 authority", () => fromX509(x509Authorities)),
     witAuthorities: within("failed to convert WIT authority", () => witAuthorities.map(fromKey)),
   };
 }

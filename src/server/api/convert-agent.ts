@@ -26,24 +26,27 @@ export function toAgentMessage(node: AttestedNode, mask?: AgentMask): AgentMessa
   };
 }
 
-/** @throws SpireError INVALID_ARGUMENT for malformed selectors, INTERNAL for an empty set of them. */
-export function toNodeFilter(filter: ListAgentsRequest_Filter | undefined): NodeFilter {
+/**
+ * @param failure how the refusal of an empty set of selectors begins.
+ * @throws SpireError INVALID_ARGUMENT for malformed selectors, INTERNAL for an empty set of them.
+ */
+export function toNodeFilter(filter: ListAgentsRequest_Filter | undefined, failure: string): NodeFilter {
   if (!filter) return {};
   const { byAttestationType, bySelectorMatch, byBanned, byCanReattest, byExpiresBefore } = filter;
   const expiresBefore = parseGoTime(byExpiresBefore);
   return {
     ...(byAttestationType === "" ? {} : { attestationType: byAttestationType }),
-    ...(bySelectorMatch ? { selectors: nodeSelectorFilter(bySelectorMatch) } : {}),
+    ...(bySelectorMatch ? { selectors: nodeSelectorFilter(bySelectorMatch, failure) } : {}),
     ...(byBanned === undefined ? {} : { banned: byBanned }),
     ...(byCanReattest === undefined ? {} : { canReattest: byCanReattest }),
     ...(expiresBefore === undefined ? {} : { expiresBefore }),
   };
 }
 
-const nodeSelectorFilter = (match: SelectorMatch): SelectorFilter => {
+const nodeSelectorFilter = (match: SelectorMatch, failure: string): SelectorFilter => {
   // SPIRE's own code for this; its clients may depend on it.
   if (match.selectors.length === 0) {
-    throw new SpireError("INTERNAL", "failed to list agents: cannot list by empty selectors set");
+    throw new SpireError("INTERNAL", `${failure} cannot list by empty selectors set`);
   }
   return within("failed to parse selectors", () => toSelectorFilter(match));
 };

@@ -43,9 +43,16 @@ export const toKeyMessage = ({ publicKey, keyId, expiresAt, tainted }: TokenAuth
   tainted,
 });
 
-/** @throws SpireError INVALID_ARGUMENT `failed to convert bundle: …`. */
-export const fromBundleMessage = (message: BundleMessage, trustDomain: TrustDomain): TrustBundle =>
-  within("failed to convert bundle", () => ({
+/**
+ * @param failure how the refusal begins.
+ * @throws SpireError INVALID_ARGUMENT
+ */
+export const fromBundleMessage = (
+  message: BundleMessage,
+  trustDomain: TrustDomain,
+  failure = "failed to convert bundle",
+): TrustBundle =>
+  within(failure, () => ({
     trustDomain,
     x509Authorities: within("unable to parse X.509 authority", () => fromX509(message.x509Authorities)),
     jwtAuthorities: within("unable to parse JWT authority", () => message.jwtAuthorities.map(fromKey)),
@@ -68,20 +75,25 @@ export const mergeMasked = (
   sequenceNumber: (!mask || mask.sequenceNumber ? given : current).sequenceNumber,
 });
 
-/** One message may hold several certificates, one after the other. @throws SpireError INVALID_ARGUMENT. */
+/**
+ * One message may hold several certificates, one after the other. What is tainted is not for a caller to say, but
+ * for the server whose authority it is.
+ * @throws SpireError INVALID_ARGUMENT.
+ */
 export function fromX509(messages: readonly X509Certificate[]): X509Authority[] {
-  return messages.flatMap(({ asn1, tainted }) =>
-    splitDer(asn1).map((der) => ({ der: parseCertificate(der).der, tainted })),
+  return messages.flatMap(({ asn1 }) =>
+    splitDer(asn1).map((der) => ({ der: parseCertificate(der).der, tainted: false })),
   );
 }
 
 /**
+ * Untainted, as `fromX509`.
  * @throws SpireError INVALID_ARGUMENT for a key that is no SubjectPublicKeyInfo, that has no form as a JWK, or
  * without an ID.
  */
-export function fromKey({ publicKey, keyId, expiresAt, tainted }: JWTKey | WITKey): TokenAuthority {
+export function fromKey({ publicKey, keyId, expiresAt }: JWTKey | WITKey): TokenAuthority {
   importPublicKey(publicKey);
   if (keyId === "") throw invalidArgument("missing key ID");
   if (!hasJwk({ keyId, publicKey })) throw invalidArgument("public key is of an unsupported kind");
-  return { keyId, publicKey, expiresAt, tainted };
+  return { keyId, publicKey, expiresAt, tainted: false };
 }

@@ -1,4 +1,6 @@
 /** Registration entries between messages and the domain, with their masks and filters. */
+
+import { validateDnsName } from "../../core/dns-name.ts";
 import type { Entry, EntryDraft } from "../../core/entry.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import type { Selector } from "../../core/selector.ts";
@@ -121,14 +123,14 @@ export const toEntryDraft = (message: EntryMessage, trustDomain: TrustDomain): E
     id: message.id,
     parentId: parentIdOf(message, trustDomain),
     spiffeId: spiffeIdOf(message, trustDomain),
+    dnsNames: dnsNamesOf(message),
+    federatesWith: federatesWithOf(message),
     selectors: selectorsOf(message),
     x509SvidTtl: message.x509SvidTtl,
     jwtSvidTtl: message.jwtSvidTtl,
-    federatesWith: federatesWithOf(message),
     admin: message.admin,
     downstream: message.downstream,
     expiresAt: message.expiresAt,
-    dnsNames: message.dnsNames,
     storeSvid: message.storeSvid,
     hint: message.hint,
     ...attributesOf(message),
@@ -147,14 +149,14 @@ export function toEntryFields(
   return within("failed to convert entry", () => ({
     ...(mask.parentId ? { parentId: parentIdOf(message, trustDomain) } : {}),
     ...(mask.spiffeId ? { spiffeId: spiffeIdOf(message, trustDomain) } : {}),
+    ...(mask.dnsNames ? { dnsNames: dnsNamesOf(message) } : {}),
+    ...(mask.federatesWith ? { federatesWith: federatesWithOf(message) } : {}),
     ...(mask.selectors ? { selectors: selectorsOf(message) } : {}),
     ...(mask.x509SvidTtl ? { x509SvidTtl: message.x509SvidTtl } : {}),
     ...(mask.jwtSvidTtl ? { jwtSvidTtl: message.jwtSvidTtl } : {}),
-    ...(mask.federatesWith ? { federatesWith: federatesWithOf(message) } : {}),
     ...(mask.admin ? { admin: message.admin } : {}),
     ...(mask.downstream ? { downstream: message.downstream } : {}),
     ...(mask.expiresAt ? { expiresAt: message.expiresAt } : {}),
-    ...(mask.dnsNames ? { dnsNames: message.dnsNames } : {}),
     ...(mask.storeSvid ? { storeSvid: message.storeSvid } : {}),
     ...(mask.hint ? { hint: message.hint } : {}),
     ...(mask.additionalAttributes ? attributesOf(message) : {}),
@@ -170,6 +172,10 @@ const selectorsOf = ({ selectors }: EntryMessage): Selector[] =>
 const spiffeIdOf = ({ spiffeId }: EntryMessage, trustDomain: TrustDomain): SpiffeId =>
   workloadIdFrom(spiffeId, trustDomain, "invalid spiffe ID");
 
+/** Judged here already, as SPIRE does: before the trust domains. */
+const dnsNamesOf = ({ dnsNames }: EntryMessage): readonly string[] =>
+  within("invalid DNS name", () => dnsNames.map(validateDnsName));
+
 const federatesWithOf = ({ federatesWith }: EntryMessage): TrustDomain[] =>
   federatesWith.map((name) => within("invalid federated trust domain", () => parseTrustDomainOrId(name)));
 
@@ -178,7 +184,10 @@ const attributesOf = ({ additionalAttributes }: EntryMessage) => ({
   jwtSvidIncludeJti: additionalAttributes?.jwtSvidIncludeJti ?? false,
 });
 
-/** @throws SpireError INVALID_ARGUMENT naming the filter that is malformed. */
+/**
+ * As in SPIRE an empty hint, and `false` for downstream, are no filter.
+ * @throws SpireError INVALID_ARGUMENT naming the filter that is malformed.
+ */
 export function toEntryFilter(
   filter: ListEntriesRequest_Filter | undefined,
   trustDomain: TrustDomain,
@@ -192,8 +201,8 @@ export function toEntryFilter(
     ...(byParentId ? { parentId: memberIdFrom(byParentId, trustDomain, "malformed parent ID filter") } : {}),
     ...(bySelectors ? { selectors: entrySelectorFilter(bySelectors) } : {}),
     ...(byFederatesWith ? { federatesWith: federatesWithFilter(byFederatesWith) } : {}),
-    ...(byHint === undefined ? {} : { hint: byHint }),
-    ...(byDownstream === undefined ? {} : { downstream: byDownstream }),
+    ...(byHint ? { hint: byHint } : {}),
+    ...(byDownstream ? { downstream: true } : {}),
   };
 }
 

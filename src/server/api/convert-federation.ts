@@ -68,13 +68,14 @@ function bundleOf(
   message: NonNullable<RelationshipMessage["trustDomainBundle"]>,
   trustDomain: TrustDomain,
 ): TrustBundle {
-  const named = within("failed to parse bundle", () => parseTrustDomainOrId(message.trustDomain));
-  if (named !== trustDomain) {
-    throw invalidArgument(
-      `trust domain bundle ("${named}") must match the trust domain of the federation relationship ("${trustDomain}")`,
-    );
-  }
-  return fromBundleMessage(message, trustDomain);
+  const failure = "failed to parse bundle";
+  const name = message.trustDomain;
+  const named = within(`${failure}: invalid trust domain`, () => parseTrustDomainOrId(name));
+  const bundle = fromBundleMessage(message, named, failure);
+  if (named === trustDomain) return bundle;
+  throw invalidArgument(
+    `trust domain bundle ("${name}") must match the trust domain of the federation relationship ("${trustDomain}")`,
+  );
 }
 
 /** The fields that the mask names; all without one. */

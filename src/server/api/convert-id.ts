@@ -1,7 +1,6 @@
 /** SPIFFE IDs and trust domains between messages and the domain, with the checks that a role asks for. */
 import { invalidArgument, SpireError } from "../../core/errors.ts";
 import {
-  isAgentId,
   makeSpiffeId,
   parseTrustDomainOrId,
   pathOf,
@@ -10,7 +9,7 @@ import {
   trustDomainOf,
 } from "../../core/spiffe-id.ts";
 import type { SPIFFEID } from "../../rpc/gen/spire/api/types/spiffeid.ts";
-import { requireMember, requireWorkload } from "../entry-rules.ts";
+import { requireAgent, requireMember, requireWorkload } from "../entry-rules.ts";
 
 export const toIdMessage = (id: SpiffeId): SPIFFEID => ({ trustDomain: trustDomainOf(id), path: pathOf(id) });
 
@@ -27,7 +26,7 @@ export const workloadIdFrom = (
   what: string,
 ): SpiffeId => within(what, () => requireWorkload(fromIdMessage(message), trustDomain));
 
-/** @throws SpireError INVALID_ARGUMENT `<what>: …` unless the ID lies in the trust domain. */
+/** @throws SpireError INVALID_ARGUMENT `<what>: …` unless the ID lies in the trust domain and has a path. */
 export const memberIdFrom = (
   message: SPIFFEID | undefined,
   trustDomain: TrustDomain,
@@ -36,12 +35,7 @@ export const memberIdFrom = (
 
 /** @throws SpireError INVALID_ARGUMENT `invalid agent ID: …` unless the ID is an agent's in the trust domain. */
 export const agentIdFrom = (message: SPIFFEID | undefined, trustDomain: TrustDomain): SpiffeId =>
-  within("invalid agent ID", () => {
-    const id = requireMember(fromIdMessage(message), trustDomain);
-    if (isAgentId(id)) return id;
-    const reason = "path is not in the agent namespace";
-    throw invalidArgument(`"${id}" is not an agent in trust domain "${trustDomain}"; ${reason}`);
-  });
+  within("invalid agent ID", () => requireAgent(fromIdMessage(message), trustDomain));
 
 /** @throws SpireError INVALID_ARGUMENT `trust domain argument is not valid: …`. */
 export const trustDomainFrom = (text: string): TrustDomain =>

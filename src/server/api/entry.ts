@@ -1,13 +1,14 @@
 /** spire.api.server.entry.v1.Entry: registration entries, and what of them an agent may have. */
 import type { Entry } from "../../core/entry.ts";
 import { invalidArgument, notFound, statusCodes } from "../../core/errors.ts";
+import { sortSelectors } from "../../core/selector.ts";
 import type { SpiffeId } from "../../core/spiffe-id.ts";
 import {
   EntryService,
   type SyncAuthorizedEntriesRequest,
   type SyncAuthorizedEntriesResponse,
 } from "../../rpc/gen/spire/api/server/entry/v1/entry.ts";
-import type { EntryMask } from "../../rpc/gen/spire/api/types/entry.ts";
+import type { EntryMask, Entry as EntryMessage } from "../../rpc/gen/spire/api/types/entry.ts";
 import { type BoundService, bindService } from "../../rpc/service.ts";
 import { requireStanding } from "../callers.ts";
 import type { Registry } from "../registry.ts";
@@ -60,8 +61,9 @@ export function createEntryApi({ registry }: EntryApiOptions): BoundService {
         results: drafts.map((draft) => {
           const outcome = "error" in draft ? draft : nextOf(outcomes);
           if ("error" in outcome) return { status: toStatus(outcome.error, log), entry: undefined };
-          const status = outcome.existing ? similarEntry : okStatus;
-          return { status, entry: toMessage(outcome.entry, outputMask) };
+          const message = toMessage(outcome.entry, outputMask);
+          if (outcome.existing) return { status: similarEntry, entry: message };
+          return { status: okStatus, entry: withSortedSets(message) };
         }),
       };
     },
@@ -75,7 +77,7 @@ export function createEntryApi({ registry }: EntryApiOptions): BoundService {
         results: updates.map((update) => {
           const outcome = "error" in update ? update : nextOf(outcomes);
           if ("error" in outcome) return { status: toStatus(outcome.error, log), entry: undefined };
-          return { status: okStatus, entry: toMessage(outcome.entry, outputMask) };
+          return { status: okStatus, entry: withSortedSets(toMessage(outcome.entry, outputMask)) };
         }),
       };
     },
@@ -116,7 +118,8 @@ export function createEntryApi({ registry }: EntryApiOptions): BoundService {
       if (begun) {
         // The stream may have been open for long: what has become of its agent since?
         requireStanding(registry, agent);
-        const wanted = request.ids
+        const wanted = [...request.ids]
+          .sort()
           .map((id) => index.lookup(agent, id))
           .filter((entry) => entry !== undefined);
         yield* pages(wanted, (entries) => ({ entries: entries.map((entry) => toMessage(entry, mask)) }));
@@ -133,6 +136,13 @@ export function createEntryApi({ registry }: EntryApiOptions): BoundService {
     }
   }
 }
+
+/** SPIRE answers to who writes an entry with its sets sorted, to who reads it in the order that was given. */
+const withSortedSets = (entry: EntryMessage): EntryMessage => ({
+  ...entry,
+  selectors: sortSelectors(entry.selectors),
+  dnsNames: [...entry.dnsNames].sort(),
+});
 
 function checkFirst({ ids, outputMask }: SyncAuthorizedEntriesRequest): EntryMask | undefined {
   if (ids.length > 0) throw invalidArgument("specifying IDs on initial request is not supported");

@@ -15,13 +15,16 @@ export interface LocalAuthorityApiOptions {
   readonly authority: AuthorityKeeper;
   readonly rotation: ForcedRotation;
   /** Undefined: the server has no upstream authority. */
-  readonly upstream?: ForcedUpstream;
+  readonly upstream: ForcedUpstream | undefined;
+  /** Answers UNIMPLEMENTED to every call about JWT authorities. */
+  readonly disableJwtSvids: boolean;
 }
 
 export function createLocalAuthorityApi({
   authority,
   rotation,
   upstream,
+  disableJwtSvids,
 }: LocalAuthorityApiOptions): BoundService {
   function statesOf(kind: AuthorityKind) {
     const active = authority.state(kind, "active");
@@ -45,20 +48,10 @@ export function createLocalAuthorityApi({
     },
     async revokeX509Authority({ authorityId }) {
       if (upstream) throw notOurs("revoked");
-      return { revokedAuthority: withoutExpiry(await rotation.revoke("x509", authorityId)) };
+      return { revokedAuthority: await revoked("x509", authorityId) };
     },
 
-    getJwtAuthorityState: async () => statesOf("jwt"),
-    prepareJwtAuthority: async () => ({ preparedAuthority: toState(await rotation.prepare("jwt")) }),
-    activateJwtAuthority: async ({ authorityId }) => ({
-      activatedAuthority: toState(await rotation.activate("jwt", authorityId)),
-    }),
-    taintJwtAuthority: async ({ authorityId }) => ({
-      taintedAuthority: withoutExpiry(await rotation.taint("jwt", authorityId)),
-    }),
-    revokeJwtAuthority: async ({ authorityId }) => ({
-      revokedAuthority: withoutExpiry(await rotation.revoke("jwt", authorityId)),
-    }),
+    ...(disableJwtSvids ? noJwtMethods : jwtMethods()),
 
     async taintX509UpstreamAuthority({ subjectKeyId }) {
       if (!upstream) throw noUpstream();
@@ -75,6 +68,31 @@ export function createLocalAuthorityApi({
     taintWitAuthority: noWit,
     revokeWitAuthority: noWit,
   });
+
+  async function revoked(kind: AuthorityKind, authorityId: string): Promise<AuthorityState> {
+    await rotation.revoke(kind, authorityId);
+    return { authorityId, expiresAt: 0, upstreamAuthoritySubjectKeyId: "" };
+  }
+
+  function jwtMethods() {
+    return {
+      getJwtAuthorityState: async () => statesOf("jwt"),
+      prepareJwtAuthority: async () => ({ preparedAuthority: toState(await rotation.prepare("jwt")) }),
+      activateJwtAuthority: async ({ authorityId }: Named) => ({
+        activatedAuthority: toState(await rotation.activate("jwt", authorityId)),
+      }),
+      taintJwtAuthority: async ({ authorityId }: Named) => ({
+        taintedAuthority: withoutExpiry(await rotation.taint("jwt", authorityId)),
+      }),
+      revokeJwtAuthority: async ({ authorityId }: Named) => ({
+        revokedAuthority: await revoked("jwt", authorityId),
+      }),
+    };
+  }
+}
+
+interface Named {
+  readonly authorityId: string;
 }
 
 const toState = (entry: JournalEntry): AuthorityState => ({
@@ -92,6 +110,18 @@ const noUpstream = () => new SpireError("FAILED_PRECONDITION", "upstream authori
 
 const notOurs = (done: string) =>
   new SpireError("FAILED_PRECONDITION", `local authority can't be ${done} if there is an upstream authority`);
+
+async function noJwt(): Promise<never> {
+  throw new SpireError("UNIMPLEMENTED", "JWT functionality is disabled");
+}
+
+const noJwtMethods = {
+  getJwtAuthorityState: noJwt,
+  prepareJwtAuthority: noJwt,
+  activateJwtAuthority: noJwt,
+  taintJwtAuthority: noJwt,
+  revokeJwtAuthority: noJwt,
+};
 
 async function noWit(): Promise<never> {
   throw new SpireError("UNIMPLEMENTED", "WIT-SVID functionality is not yet implemented");

@@ -1,5 +1,7 @@
 /** spire.server.rotation.v1.Rotation: the server's own authorities replaced as one operation. */
+import type { Clock } from "../../core/clock.ts";
 import { invalidArgument } from "../../core/errors.ts";
+import type { RecheckCall } from "../../rpc/access.ts";
 import {
   RotationService,
   type RotationStatus,
@@ -14,12 +16,17 @@ import type { RotationRunner, RotationState } from "../rotation/runner.ts";
 export interface RotationApiOptions {
   readonly runner: RotationRunner;
   readonly authority: Pick<AuthorityKeeper, "state">;
+  /** Whether who watches still may. */
+  readonly recheck: RecheckCall;
+  readonly clock: Clock;
 }
 
 /** Agents that a status names. */
 const mostNamed = 100;
+/** A rotation may wait for days; between two changes of it, rights are looked at so often. */
+const recheckMs = 1_000;
 
-export function createRotationApi({ runner, authority }: RotationApiOptions): BoundService {
+export function createRotationApi({ runner, authority, recheck, clock }: RotationApiOptions): BoundService {
   /** All that the server has, unless some are named. */
   function kindsFrom(names: readonly string[]): readonly AuthorityKind[] {
     if (names.length === 0) return authorityKinds.filter((kind) => authority.state(kind, "active"));
@@ -53,8 +60,36 @@ export function createRotationApi({ runner, authority }: RotationApiOptions): Bo
     undoRotation: async () => toStatusMessage(await runner.undo()),
   });
 
-  async function* watch({ signal }: Call): AsyncGenerator<RotationStatus> {
-    for await (const state of runner.watch(signal)) yield toStatusMessage(state);
+  async function* watch(call: Call): AsyncGenerator<RotationStatus> {
+    const rights = watchRights(call);
+    try {
+      for await (const state of runner.watch(AbortSignal.any([call.signal, rights.ended]))) {
+        await recheck(call);
+        yield toStatusMessage(state);
+      }
+      await recheck(call);
+    } finally {
+      rights.close();
+    }
+  }
+
+  /** `ended` is aborted once the caller may no longer watch. */
+  function watchRights(call: Call): { readonly ended: AbortSignal; close(): void } {
+    const ended = new AbortController();
+    let cancel = () => {};
+    let isClosed = false;
+    const plan = () => {
+      if (!isClosed)
+        cancel = clock.after(recheckMs, () => void recheck(call).then(plan, () => ended.abort()));
+    };
+    plan();
+    return {
+      ended: ended.signal,
+      close() {
+        isClosed = true;
+        cancel();
+      },
+    };
   }
 }
 

@@ -1,6 +1,6 @@
 /** spire.api.server.svid.v1.SVID: signs SVIDs for agents' workloads, for admins and for downstream servers. */
 
-import { validateDnsName } from "../../core/dns-name.ts";
+import { refuseCoveredNames, validateDnsName } from "../../core/dns-name.ts";
 import type { Entry } from "../../core/entry.ts";
 import { invalidArgument, notFound, SpireError } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
@@ -55,7 +55,10 @@ export function createSvidApi(options: SvidApiOptions): BoundService {
       const request = openCertificateRequest(csr, mintWording);
       const spiffeId = mintedId(request);
       const { publicKeyInfo, dnsNames, subjectDer } = request;
-      within("CSR DNS name is not valid", () => checkDnsNames(dnsNames));
+      within("CSR DNS name is invalid", () => dnsNames.forEach(validateDnsName));
+      within("CSR DNS name contains a wildcard that covers another non-wildcard name", () =>
+        refuseCoveredNames(dnsNames),
+      );
       const signed = await authority.signWorkloadSvid({
         spiffeId,
         publicKeyInfo,
@@ -177,11 +180,3 @@ function requireAudience(audience: readonly string[]): void {
 
 /** An empty SEQUENCE (RFC 5280, 4.1.2.4). */
 const isEmptyName = (der: Uint8Array): boolean => der.length <= 2;
-
-/** Each name by itself, and no name that a wildcard beside it covers already. */
-function checkDnsNames(names: readonly string[]): void {
-  for (const name of names) validateDnsName(name);
-  const wildcards = new Set(names.filter((name) => name.startsWith("*.")));
-  const covered = names.find((name) => wildcards.has(name.replace(/^[^.*]+/, "*")));
-  if (covered !== undefined) throw invalidArgument(`"${covered}" is covered by a wildcard beside it`);
-}

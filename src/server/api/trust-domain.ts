@@ -51,7 +51,9 @@ export function createTrustDomainApi(options: TrustDomainApiOptions): BoundServi
         try {
           const { relationship, bundle } = fromRelationshipMessage(message);
           await stored("create", relationships.create(relationship, bundle));
-          results.push({ status: okStatus, federationRelationship: toMessage(relationship, outputMask) });
+          // As in SPIRE a bundle that was there before is not part of this answer.
+          const made = toRelationshipMessage(relationship, bundle, outputMask);
+          results.push({ status: okStatus, federationRelationship: made });
         } catch (error) {
           results.push({ status: toStatus(error, log), federationRelationship: undefined });
         }
@@ -75,10 +77,13 @@ export function createTrustDomainApi(options: TrustDomainApiOptions): BoundServi
 
     async batchDeleteFederationRelationship({ trustDomains }, { log }) {
       const results = [];
-      for (const name of trustDomains) {
+      for (const given of trustDomains) {
+        let name = given;
         try {
-          if (name === "") throw invalidArgument("missing trust domain");
-          const existed = await relationships.delete(federatedTrustDomain(name));
+          if (given === "") throw invalidArgument("missing trust domain");
+          const trustDomain = federatedTrustDomain(given);
+          name = trustDomain;
+          const existed = await relationships.delete(trustDomain);
           if (!existed) throw notFound("federation relationship not found");
           results.push({ status: okStatus, trustDomain: name });
         } catch (error) {

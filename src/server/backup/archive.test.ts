@@ -4,16 +4,26 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type BackupFacts, openArchive, writeArchive } from "./archive.ts";
+import { type Archive, type BackupFacts, openArchive, writeArchive } from "./archive.ts";
 import { formatManifest, parseManifest } from "./manifest.ts";
 
 let directory: string;
 let path: string;
+const opened: Archive[] = [];
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "spire-archive-"));
   path = join(directory, "a.backup");
 });
-afterEach(() => rmSync(directory, { recursive: true, force: true }));
+afterEach(async () => {
+  for (const archive of opened.splice(0)) await archive.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function read(): Promise<Archive> {
+  const archive = await openArchive(path);
+  opened.push(archive);
+  return archive;
+}
 
 const facts: BackupFacts = {
   trustDomain: "example.org",
@@ -33,7 +43,7 @@ async function write(database = randomBytes(300), withKeys = true): Promise<Buff
 }
 
 const failure = async (): Promise<{ code?: string; message?: string }> =>
-  openArchive(path).then(
+  read().then(
     () => ({}),
     (error) => error,
   );
@@ -41,7 +51,7 @@ const failure = async (): Promise<{ code?: string; message?: string }> =>
 test("a backup gives back what was put in, and belongs to its owner alone", async () => {
   const database = await write(randomBytes(3_000_000));
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  const archive = await openArchive(path);
+  const archive = await read();
   expect(archive.manifest).toMatchObject(facts);
   const target = join(directory, "target");
   await archive.extractDatabase(target);
@@ -54,7 +64,7 @@ test("says in its second line, and in its manifest, whether it holds keys", asyn
   await write(randomBytes(10), false);
   const second = () => JSON.parse(readFileSync(path, "latin1").split("\n")[1] ?? "");
   expect(second().holds_ca_keys).toBe(false);
-  expect(await (await openArchive(path)).readKeys()).toBeUndefined();
+  expect(await (await read()).readKeys()).toBeUndefined();
   rmSync(path);
   await write(randomBytes(10), true);
   expect(second().holds_ca_keys).toBe(true);
@@ -103,9 +113,19 @@ describe("a backup is refused", () => {
     });
   });
 
+  test("when its keys change between its check and their use", async () => {
+    await write();
+    const archive = await read();
+    const changed = readFileSync(path);
+    const at = changed.lastIndexOf(keys);
+    changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
+    writeFileSync(path, changed);
+    expect(await archive.readKeys().catch((error) => error)).toMatchObject({ code: "DATA_LOSS" });
+  });
+
   test("when it changes between its check and its use", async () => {
     const database = await write();
-    const archive = await openArchive(path);
+    const archive = await read();
     const changed = readFileSync(path);
     changed.writeUInt8(changed.readUInt8(changed.indexOf(database)) ^ 1, changed.indexOf(database));
     writeFileSync(path, changed);

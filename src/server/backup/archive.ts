@@ -57,13 +57,14 @@ export async function writeArchive(
   return manifest;
 }
 
-/** A backup whose every byte is as it was written. */
+/** A backup whose every byte is as it was written. It stays open: what was looked at is what is read. */
 export interface Archive {
   readonly manifest: BackupManifest;
   /** Writes the database to a new file (0600), synced. @throws SpireError DATA_LOSS when it is not the one in the manifest. */
   extractDatabase(target: string): Promise<void>;
-  /** The key file's content. */
+  /** The key file's content. @throws SpireError DATA_LOSS when it is not the one in the manifest. */
   readKeys(): Promise<Buffer | undefined>;
+  close(): Promise<void>;
 }
 
 /**
@@ -72,7 +73,17 @@ export interface Archive {
  * newer program; DATA_LOSS for a damaged one.
  */
 export async function openArchive(path: string): Promise<Archive> {
-  const { head, size } = await readHead(path);
+  const file = await openToRead(path);
+  try {
+    return await readArchive(path, file);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function readArchive(path: string, file: FileHandle): Promise<Archive> {
+  const { head, size } = await readHead(path, file);
   const text = head.toString("latin1");
   if (!text.startsWith(`${formName} `)) {
     throw new SpireError("INVALID_ARGUMENT", `${path} is not a backup made by "spire server backup"`);
@@ -92,48 +103,65 @@ export async function openArchive(path: string): Promise<Archive> {
   if (size !== end + closingBytes) {
     throw damaged(path, `it has ${size} bytes, and ${end + closingBytes} were written`);
   }
-  await requireChecksum(path, end);
+  await requireChecksum(path, file, end);
   return {
     manifest,
-    extractDatabase: (target) => extract(path, { start, end: keysStart }, manifest.database.sha256, target),
+    async extractDatabase(target) {
+      const sha256 = await extract(file, { start, end: keysStart }, target);
+      if (sha256 !== manifest.database.sha256) throw notPutIn(path, "database");
+    },
     async readKeys() {
       if (!manifest.keys) return undefined;
-      return Buffer.concat(await Array.fromAsync(chunksOf(path, { start: keysStart, end })));
+      const keys = Buffer.concat(await Array.fromAsync(chunksIn(file, { start: keysStart, end })));
+      const sha256 = createHash("sha256").update(keys).digest("hex");
+      if (sha256 !== manifest.keys.sha256) throw notPutIn(path, "key file");
+      return keys;
     },
+    close: () => file.close(),
   };
 }
+
+const notPutIn = (path: string, what: string): SpireError =>
+  damaged(path, `the ${what} in it is not the one that was put in`);
 
 const damaged = (path: string, what: string): SpireError =>
   new SpireError("DATA_LOSS", `backup ${path} is damaged: ${what}; use another one`);
 
-async function readHead(path: string): Promise<{ head: Buffer; size: number }> {
+async function openToRead(path: string): Promise<FileHandle> {
   try {
-    const file = await open(path, "r");
-    try {
-      const { size } = await file.stat();
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(headBytes), 0, headBytes, 0);
-      return { head: buffer.subarray(0, bytesRead), size };
-    } finally {
-      await file.close();
-    }
+    return await open(path, "r");
   } catch (cause) {
-    throw new SpireError("NOT_FOUND", `backup ${path} can't be read: ${reasonOf(cause)}`, { cause });
+    throw unreadable(path, cause);
   }
 }
 
-async function requireChecksum(path: string, end: number): Promise<void> {
+const unreadable = (path: string, cause: unknown): SpireError =>
+  new SpireError("NOT_FOUND", `backup ${path} can't be read: ${reasonOf(cause)}`, { cause });
+
+async function readHead(path: string, file: FileHandle): Promise<{ head: Buffer; size: number }> {
+  try {
+    const { size } = await file.stat();
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(headBytes), 0, headBytes, 0);
+    return { head: buffer.subarray(0, bytesRead), size };
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
+async function requireChecksum(path: string, file: FileHandle, end: number): Promise<void> {
   const whole = createHash("sha256");
-  for await (const chunk of chunksOf(path, { start: 0, end })) whole.update(chunk);
-  const last = Buffer.concat(await Array.fromAsync(chunksOf(path, { start: end, end: end + closingBytes })));
+  for await (const chunk of chunksIn(file, { start: 0, end })) whole.update(chunk);
+  const last = Buffer.concat(await Array.fromAsync(chunksIn(file, { start: end, end: end + closingBytes })));
   if (last.toString("latin1") !== closing(whole)) throw damaged(path, "its checksum differs");
 }
 
-async function extract(path: string, span: Span, sha256: string, target: string): Promise<void> {
+/** @returns the checksum of what was written. */
+async function extract(from: FileHandle, span: Span, target: string): Promise<string> {
   const hash = createHash("sha256");
   const file = await open(target, "wx", 0o600);
   try {
     await file.chmod(0o600);
-    for await (const chunk of chunksOf(path, span)) {
+    for await (const chunk of chunksIn(from, span)) {
       hash.update(chunk);
       await file.writeFile(chunk);
     }
@@ -141,7 +169,7 @@ async function extract(path: string, span: Span, sha256: string, target: string)
   } finally {
     await file.close();
   }
-  if (hash.digest("hex") !== sha256) throw damaged(path, "the database in it is not the one that was put in");
+  return hash.digest("hex");
 }
 
 async function measure(path: string): Promise<{ bytes: number; sha256: string }> {
@@ -160,22 +188,23 @@ interface Span {
   readonly end: number;
 }
 
-/** The bytes of a file in order; each chunk holds until the next is asked for. */
-async function* chunksOf(
-  path: string,
-  span: Span = { start: 0, end: Number.POSITIVE_INFINITY },
-): AsyncIterable<Buffer> {
+async function* chunksOf(path: string): AsyncIterable<Buffer> {
   const file = await open(path, "r");
   try {
-    let at = span.start;
-    while (at < span.end) {
-      const chunk = await readChunk(file, at, Math.min(chunkBytes, span.end - at));
-      if (chunk.length === 0) return;
-      at += chunk.length;
-      yield chunk;
-    }
+    yield* chunksIn(file, { start: 0, end: Number.POSITIVE_INFINITY });
   } finally {
     await file.close();
+  }
+}
+
+/** The bytes of a file in order; each chunk holds until the next is asked for. */
+async function* chunksIn(file: FileHandle, span: Span): AsyncIterable<Buffer> {
+  let at = span.start;
+  while (at < span.end) {
+    const chunk = await readChunk(file, at, Math.min(chunkBytes, span.end - at));
+    if (chunk.length === 0) return;
+    at += chunk.length;
+    yield chunk;
   }
 }
 

@@ -6,6 +6,7 @@ import { Hono } from "hono";
 import type { Clock } from "../../core/clock.ts";
 import { createConnectionLimit } from "../../core/connection-limit.ts";
 import { SpireError } from "../../core/errors.ts";
+import { formatGoDuration } from "../../core/go-text.ts";
 import { networkOf } from "../../core/ip-address.ts";
 import type { Logger } from "../../core/log.ts";
 import { formatSpiffeBundle, type TrustBundle } from "../../core/trust-bundle.ts";
@@ -75,7 +76,10 @@ export async function listenBundleEndpoint(options: BundleEndpointOptions): Prom
     throw error;
   }
   listener.on("error", (error) => log.error("Bundle endpoint failed", { error }));
-  log.info("Serving bundle endpoint", { addr: address, refresh_hint: `${options.refreshHintSeconds}s` });
+  log.info("Serving bundle endpoint", {
+    addr: address,
+    refresh_hint: formatGoDuration(options.refreshHintSeconds * 1_000),
+  });
   certificate.start();
   return {
     address,

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { Entry, EntryDraft } from "../../../core/entry.ts";
 import { SpireError } from "../../../core/errors.ts";
-import { formatSelector, selectorSetKey, sortSelectors } from "../../../core/selector.ts";
+import { formatSelector, selectorSetKey, uniqueSelectors } from "../../../core/selector.ts";
 import type { CreateOutcome, EntryStore, EntryUpdate, UpdateOutcome } from "../index.ts";
 import { recordChange } from "./changes.ts";
 import type { Connection, Session } from "./connection.ts";
@@ -40,8 +40,8 @@ export function createEntryStore(session: Session): EntryStore {
 
 const insertSql = `INSERT INTO entries (id, spiffe_id, parent_id, selectors, x509_svid_ttl, jwt_svid_ttl, admin,
     downstream, expires_at, dns_names, revision_number, store_svid, hint, created_at,
-    disable_x509_svid_prefetch, jwt_svid_include_jti)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    disable_x509_svid_prefetch, jwt_svid_include_jti, given_selectors)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT DO NOTHING RETURNING row`;
 
 function createEntry(connection: Connection, draft: EntryDraft, now: number): CreateOutcome {
@@ -51,7 +51,7 @@ function createEntry(connection: Connection, draft: EntryDraft, now: number): Cr
     revisionNumber: 0,
     createdAt: now,
   });
-  const unknown = unknownBundle(connection, entry.federatesWith);
+  const unknown = unknownBundle(connection, draft.federatesWith);
   const inserted = unknown
     ? null
     : connection.statement<{ row: number }>(insertSql).get(...entryValues(entry));
@@ -70,7 +70,8 @@ function createEntry(connection: Connection, draft: EntryDraft, now: number): Cr
 
 const updateSql = `UPDATE entries SET id = ?, spiffe_id = ?, parent_id = ?, selectors = ?, x509_svid_ttl = ?,
     jwt_svid_ttl = ?, admin = ?, downstream = ?, expires_at = ?, dns_names = ?, revision_number = ?,
-    store_svid = ?, hint = ?, created_at = ?, disable_x509_svid_prefetch = ?, jwt_svid_include_jti = ?
+    store_svid = ?, hint = ?, created_at = ?, disable_x509_svid_prefetch = ?, jwt_svid_include_jti = ?,
+    given_selectors = ?
   WHERE row = ?`;
 
 function updateEntry(connection: Connection, { id, fields }: EntryUpdate): UpdateOutcome {
@@ -82,7 +83,7 @@ function updateEntry(connection: Connection, { id, fields }: EntryUpdate): Updat
   if (similar && similar.row !== stored.row) {
     return { error: new SpireError("ALREADY_EXISTS", "similar entry already exists") };
   }
-  const unknown = unknownBundle(connection, after.federatesWith);
+  const unknown = unknownBundle(connection, fields.federatesWith ?? []);
   if (unknown) return { error: unknown };
 
   deleteSelectors(connection, stored.row, before);
@@ -104,11 +105,11 @@ export function deleteEntry(connection: Connection, id: string): boolean {
   return true;
 }
 
-/** The form that is stored and handed out: sets sorted and without doubles. */
+/** The form that is stored and handed out: sets without doubles; trust domains sorted. */
 function normalise(entry: Entry): Entry {
   return {
     ...entry,
-    selectors: sortSelectors(entry.selectors),
+    selectors: uniqueSelectors(entry.selectors),
     federatesWith: [...new Set(entry.federatesWith)].sort(),
   };
 }

@@ -111,7 +111,7 @@ export function selectPage<Row extends { readonly row: number }, T>(
   const rows = connection
     .query<Row>(`SELECT ${source.columns} FROM ${source.table}${where} ORDER BY row${limit}`)
     .all(...values);
-  const last = page.size > 0 && rows.length >= page.size ? rows.at(-1) : undefined;
+  const last = page.size > 0 ? rows.at(-1) : undefined;
   return { items: rows.map(source.read), nextToken: last ? String(last.row) : "" };
 }
 
@@ -128,7 +128,10 @@ function joinConditions(conditions: readonly Condition[]): { where: string; valu
   return { where: where && ` WHERE ${where}`, values: conditions.flatMap(({ values }) => [...values]) };
 }
 
+const highestRow = 2n ** 63n - 1n;
+
 function parseToken(token: string): number {
-  if (!/^[0-9]{1,20}$/.test(token)) throw new SpireError("INTERNAL", `could not parse token '${token}'`);
+  if (!/^[0-9]{1,20}$/.test(token) || BigInt(token) > highestRow)
+    throw new SpireError("INTERNAL", `could not parse token '${token}'`);
   return Number(token);
 }

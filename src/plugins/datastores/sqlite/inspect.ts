@@ -36,10 +36,12 @@ export function requireOwnDatabase(path: string, dataDir: string): void {
 }
 
 /**
- * Opens a database to read what is in the file itself, not in its log. It is locked for nobody, and SQLite makes no
- * files beside it.
+ * Opens a database for reading. If it has no log, it is locked for nobody, and SQLite makes no files beside it; with a
+ * log, as after a crash, those files are there already, and without them what is in it makes no sense.
  */
 export function openUntouched(path: string): Database {
+  const logBytes = statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+  if (logBytes > 0) return new Database(path, { readonly: true });
   const flags = sqlite.SQLITE_OPEN_READONLY | sqlite.SQLITE_OPEN_URI;
   return new Database(`${pathToFileURL(path).href}?immutable=1`, flags);
 }

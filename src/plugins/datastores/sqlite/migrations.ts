@@ -1,4 +1,4 @@
-/** The database's schema as numbered steps; each runs once, in a transaction of its own. */
+/** The database's schema as numbered steps; each runs once, those that are missing in one transaction. */
 import type { Clock } from "../../../core/clock.ts";
 import { unixSeconds } from "../../../core/clock.ts";
 import { SpireError } from "../../../core/errors.ts";
@@ -138,6 +138,10 @@ const steps: readonly string[] = [
     PRIMARY KEY (rotation, agent)
   ) STRICT, WITHOUT ROWID;
   `,
+  // Selectors in the order given, as JSON; null where that is the order of `selectors`.
+  `
+  ALTER TABLE entries ADD COLUMN given_selectors TEXT;
+  `,
 ];
 
 /** The version of a database that is up to date. */
@@ -158,17 +162,17 @@ export function migrate(connection: Connection, path: string, clock: Clock): voi
     );
   });
   let version = currentVersion(connection);
-  while (version < steps.length) {
+  if (version < steps.length) {
     inTransaction(connection, () => {
       // Another server may have migrated while this one waited for the lock.
       version = currentVersion(connection);
-      const step = steps[version];
-      if (step === undefined) return;
-      connection.exec(step);
-      version += 1;
-      connection
-        .query("INSERT INTO schema_versions (version, migrated_at) VALUES (?, ?)")
-        .run(version, unixSeconds(clock));
+      for (const step of steps.slice(version)) {
+        connection.exec(step);
+        version += 1;
+        connection
+          .query("INSERT INTO schema_versions (version, migrated_at) VALUES (?, ?)")
+          .run(version, unixSeconds(clock));
+      }
     });
   }
   if (version > steps.length) {

@@ -1,7 +1,7 @@
 /** Entries and nodes as rows, and back. */
 import type { Entry } from "../../../core/entry.ts";
 import type { AttestedNode } from "../../../core/node.ts";
-import { type Selector, selectorSetKey } from "../../../core/selector.ts";
+import { formatSelector, type Selector, selectorSetKey } from "../../../core/selector.ts";
 import type { SpiffeId, TrustDomain } from "../../../core/spiffe-id.ts";
 
 export interface EntryRow {
@@ -22,6 +22,7 @@ export interface EntryRow {
   readonly created_at: number;
   readonly disable_x509_svid_prefetch: number;
   readonly jwt_svid_include_jti: number;
+  readonly given_selectors: string | null;
   /** JSON, or null when there is none. */
   readonly federates_with: string | null;
 }
@@ -30,11 +31,17 @@ export const entryColumns = `*, (SELECT json_group_array(trust_domain ORDER BY t
   FROM entry_federation WHERE entry = entries.row) AS federates_with`;
 
 /** Values of all columns but `row`, in the schema's order. */
-export const entryValues = (entry: Entry): (string | number)[] => [
+export function entryValues(entry: Entry): (string | number | null)[] {
+  const selectors = selectorSetKey(entry.selectors);
+  const given = JSON.stringify(entry.selectors.map(formatSelector));
+  return [...firstValues(entry, selectors), given === selectors ? null : given];
+}
+
+const firstValues = (entry: Entry, selectors: string): (string | number)[] => [
   entry.id,
   entry.spiffeId,
   entry.parentId,
-  selectorSetKey(entry.selectors),
+  selectors,
   entry.x509SvidTtl,
   entry.jwtSvidTtl,
   Number(entry.admin),
@@ -54,7 +61,7 @@ export const readEntry = (row: EntryRow): Entry => ({
   id: row.id,
   spiffeId: row.spiffe_id as SpiffeId,
   parentId: row.parent_id as SpiffeId,
-  selectors: readSelectors(row.selectors),
+  selectors: readSelectors(row.given_selectors ?? row.selectors),
   x509SvidTtl: row.x509_svid_ttl,
   jwtSvidTtl: row.jwt_svid_ttl,
   federatesWith: readTexts(row.federates_with ?? "[]") as readonly TrustDomain[],

@@ -36,7 +36,7 @@ export interface SqliteOptions {
 export async function createSqliteStore(options: SqliteOptions): Promise<Store> {
   const { path } = options;
   const isFile = path !== memory;
-  if (isFile) await finishReplacement(path);
+  if (isFile) await finishReplacement({ databasePath: path });
   if (isFile) await breakSeal(path);
   if (isFile) requireWholeLog(path);
   const database = tellingDamage(openUnmoved(options), options.onDamage);
