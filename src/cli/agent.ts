@@ -144,7 +144,11 @@ export const agentPurge = command({
     const { flags, terminal } = invocation;
     return withServer(invocation, async (channel) => {
       const before = Math.floor((Date.now() - flags.expiredFor) / 1000);
-      const known = await listAgents(channel, { ...emptyFilter, byCanReattest: true });
+      const known = await listAgents(channel, { ...emptyFilter, byCanReattest: true }).catch(
+        (error: unknown) => {
+          throw SpireError.from(error).within("failed to list agents");
+        },
+      );
       const expired = known.filter((agent) => agent.x509svidExpiresAt < before);
       const purged = flags.dryRun ? expired.map(kept) : await purge(channel, expired);
       if (flags.output === "json") terminal.out(`${formatJson({ expired_agents: purged })}\n`);

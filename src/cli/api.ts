@@ -22,7 +22,7 @@ type JwtBundles = ReturnType<typeof SpiffeWorkloadAPIService.fetchJwtBundles.res
 /** Without it the Workload API refuses: it shows that the caller isn't tricked into the call (endpoint standard, 4). */
 const securityHeader = { "workload.spiffe.io": "true" };
 
-const apiCommand = { errorPrefix: "", repeatsFlagError: true } as const;
+const apiCommand = { errorPrefix: "", repeatsFlagErrorAfter: "" } as const;
 
 export const fetchX509 = command({
   ...apiCommand,

@@ -7,9 +7,10 @@ import { quote } from "./go-text.ts";
 
 export type BundleFormat = "pem" | "spiffe";
 
-/** In any case. @throws SpireError INVALID_ARGUMENT. */
+/** In any case; PEM when empty. @throws SpireError INVALID_ARGUMENT. */
 export function parseBundleFormat(text: string): BundleFormat {
   const format = text.toLowerCase();
+  if (format === "") return "pem";
   if (format === "pem" || format === "spiffe") return format;
   throw invalidArgument(`invalid format: ${quote(text)}`);
 }

@@ -27,14 +27,13 @@ export const bundleShow = command({
   flags: { ...serverFlags, format: formatFlag },
   run: async (invocation) => {
     const { flags, terminal } = invocation;
-    const format = parseBundleFormat(flags.format);
     return withServer(invocation, async (channel) => {
       const bundle = await channel.client(BundleService).getBundle({ outputMask: undefined });
       return print({
         output: flags.output,
         terminal,
         replies: [reply(BundleService.getBundle, bundle)],
-        pretty: () => terminal.out(formatBundle(bundle, format)),
+        pretty: () => terminal.out(formatBundle(bundle, parseBundleFormat(flags.format))),
       });
     });
   },
@@ -47,7 +46,6 @@ export const bundleList = command({
   flags: { ...serverFlags, id: idFlag, format: formatFlag },
   run: async (invocation) => {
     const { flags, terminal } = invocation;
-    const format = parseBundleFormat(flags.format);
     return withServer(invocation, async (channel) => {
       if (flags.id !== "") {
         const request = { trustDomain: flags.id, outputMask: undefined };
@@ -56,7 +54,7 @@ export const bundleList = command({
           output: flags.output,
           terminal,
           replies: [reply(BundleService.getFederatedBundle, bundle)],
-          pretty: () => terminal.out(formatBundle(bundle, format)),
+          pretty: () => terminal.out(formatBundle(bundle, parseBundleFormat(flags.format))),
         });
       }
       const bundles = await listBundles(channel);
@@ -64,7 +62,8 @@ export const bundleList = command({
         output: flags.output,
         terminal,
         replies: [reply(BundleService.listFederatedBundles, { bundles, nextPageToken: "" })],
-        pretty: () => terminal.out(bundles.map((bundle) => titled(bundle, format)).join("\n")),
+        pretty: () =>
+          terminal.out(bundles.map((bundle) => titled(bundle, parseBundleFormat(flags.format))).join("\n")),
       });
     });
   },
@@ -136,7 +135,8 @@ export const bundleDelete = command({
   run: async (invocation) => {
     const { flags, terminal } = invocation;
     if (flags.id === "") throw invalidArgument("id is required");
-    const mode = Object.hasOwn(deleteModes, flags.mode) ? deleteModes[flags.mode] : undefined;
+    const name = flags.mode || "restrict";
+    const mode = Object.hasOwn(deleteModes, name) ? deleteModes[name] : undefined;
     if (mode === undefined) throw invalidArgument(`unsupported mode ${quote(flags.mode)}`);
     return withServer(invocation, async (channel) => {
       const request = { trustDomains: [flags.id], mode };

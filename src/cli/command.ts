@@ -1,11 +1,12 @@
 /** What a command is, the tree that commands hang in, and how both meet the user: help, errors, exit codes. */
 import { type CommandDef, defineCommand, runCommand } from "citty";
-import { SpireError } from "../core/errors.ts";
+import { invalidArgument, SpireError } from "../core/errors.ts";
 import {
   FlagError,
   type Flags,
   type FlagValues,
   HelpRequested,
+  helpFlags,
   nearest,
   parseFlags,
   usageOf,
@@ -45,8 +46,8 @@ export interface CommandSpec<F extends Flags> {
   readonly errorPrefix?: string;
   /** Flags may also follow what is no flag, as in `restore FILE -dryRun`. */
   readonly flagsAnywhere?: boolean;
-  /** SPIRE's agent prints what is wrong with a flag once more after the usage. */
-  readonly repeatsFlagError?: boolean;
+  /** Some of SPIRE's commands tell what is wrong with a flag once more after the usage; this stands before it. */
+  readonly repeatsFlagErrorAfter?: string;
   /** Resolves to the exit code; nothing = 0. Throws to exit with 1 and the error's message. */
   readonly run: (invocation: Invocation<F>) => Promise<number | undefined>;
 }
@@ -74,16 +75,25 @@ export function command<F extends Flags>(spec: CommandSpec<F>): Command {
     ...(flagsAnywhere !== undefined && { flagsAnywhere }),
     async execute(args, terminal, calledAs) {
       try {
-        const { values, given, rest } = parseFlags(spec.flags, args, spec.flagsAnywhere);
-        return (await spec.run({ flags: values, given, rest, terminal })) ?? 0;
-      } catch (error) {
-        if (error instanceof HelpRequested) {
+        if (asksForHelp(args)) {
           terminal.err(`${usage}\n${spec.summary}.\n\nExample:\n  ${calledAs} ${spec.example}\n`);
           return 0;
         }
+        const { values, given, rest } = parseFlags(spec.flags, args, spec.flagsAnywhere);
+        for (const [flag, { flawIn }] of Object.entries(spec.flags)) {
+          const flaw = flawIn?.(values[flag], terminal.env);
+          if (flaw !== undefined) throw invalidArgument(flaw);
+        }
+        return (await spec.run({ flags: values, given, rest, terminal })) ?? 0;
+      } catch (error) {
+        if (error instanceof HelpRequested) {
+          terminal.err(usage);
+          return 1;
+        }
         if (error instanceof FlagError) {
           terminal.err(`${error.message}\n${error.hint ? `${error.hint}\n` : ""}${usage}`);
-          if (spec.repeatsFlagError) terminal.err(`${error.message}\n`);
+          const { repeatsFlagErrorAfter: before } = spec;
+          if (before !== undefined) terminal.err(`${before}${error.message}\n`);
           return 1;
         }
         terminal.err(`${spec.errorPrefix ?? "Error: "}${describeError(error)}\n`);
@@ -91,6 +101,11 @@ export function command<F extends Flags>(spec: CommandSpec<F>): Command {
       }
     },
   };
+}
+
+function asksForHelp(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return (end < 0 ? args : args.slice(0, end)).some((argument) => helpFlags.includes(argument));
 }
 
 /** A defect of ours keeps its stack: whoever reports it has nothing else. */
@@ -135,7 +150,6 @@ export function commandsOf({ commands }: Group, { env }: Pick<Terminal, "env">):
   );
 }
 
-const helpFlags: readonly string[] = ["-h", "-help", "--help"];
 const versionFlags: readonly string[] = ["-v", "-version", "--version"];
 
 /** SPIRE's code for a program that was given no command it knows. */
@@ -157,7 +171,10 @@ export async function runProgram(
     exitCode = code;
   };
   const root = cittyGroup(program.tree, { calledAs: program.name, isRoot: true, terminal, exit });
-  await runCommand(root, { rawArgs: [...args] });
+  // `-h entry create` asks for the help of `entry create`.
+  const words = args.slice(args.findIndex((argument) => !helpFlags.includes(argument)));
+  const asked = helpFlags.includes(first) && args.some((argument) => !helpFlags.includes(argument));
+  await runCommand(root, { rawArgs: asked ? [...words, first] : [...args] });
   return exitCode;
 }
 

@@ -71,10 +71,17 @@ describe("the socket is found", () => {
   test("by an instance's name in the environment's template", async () => {
     const template = { SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE: join(folder, "%i.sock") };
     expect((await serverCheck(["-instance", "a"], template)).status).toBe(1);
-    expect(serverCheck(["-instance", "a"])).rejects.toThrow("SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE");
-    expect(serverCheck(["-instance", "a", "-socketPath", "x"], template)).rejects.toThrow(
-      "can't be combined",
-    );
+    const args = ["-instance", "none", "-socketPath", join(folder, "a.sock")];
+    expect((await serverCheck(args, template)).status).toBe(1);
+  });
+
+  test("by an instance's name only where the environment has a template for it", () => {
+    const { flawIn } = serverSocketFlags.instance;
+    const name = "SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE";
+    expect(flawIn("a", {})).toBe(`you must define ${name} to use the instance flag`);
+    expect(flawIn("a", { [name]: "/run/a.sock" })).toBe(`failed to find %i in ${name}`);
+    expect(flawIn("a", { [name]: "/run/%i.sock" })).toBeUndefined();
+    expect(flawIn("", {})).toBeUndefined();
   });
 
   test("by the Workload API's own variable, for the agent", async () => {

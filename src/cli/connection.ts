@@ -1,6 +1,6 @@
 /** How commands reach a running server or agent: socket flags, the channel, errors in the words of Go's gRPC. */
 import { connect as connectSocket } from "node:net";
-import { invalidArgument, SpireError } from "../core/errors.ts";
+import { SpireError } from "../core/errors.ts";
 import type { Channel } from "../rpc/dial.ts";
 import type { Client } from "../rpc/service.ts";
 import type { Invocation, Terminal } from "./command.ts";
@@ -21,10 +21,26 @@ type SocketDefaults = typeof serverSocket;
 
 const socketFlags = (defaults: SocketDefaults, whose: string) => ({
   socketPath: stringFlag(`Path to the SPIRE ${whose} API socket`, defaults.path),
-  instance: stringFlag(
-    `Instance name to substitute into the socket path template (env ${defaults.templateVariable})`,
-  ),
+  instance: {
+    ...stringFlag(
+      `Instance name to substitute into the socket path template (env ${defaults.templateVariable})`,
+    ),
+    flawIn: (instance: string, env: Terminal["env"]) => flawOfTemplate(instance, env, defaults),
+  },
 });
+
+/** In SPIRE's words. */
+function flawOfTemplate(
+  instance: string,
+  env: Terminal["env"],
+  { templateVariable }: SocketDefaults,
+): string | undefined {
+  const template = env[templateVariable] ?? "";
+  if (instance === "" || template.includes("%i")) return undefined;
+  return template === ""
+    ? `you must define ${templateVariable} to use the instance flag`
+    : `failed to find %i in ${templateVariable}`;
+}
 
 export const serverSocketFlags = socketFlags(serverSocket, "Server");
 export const agentSocketFlags = socketFlags(agentSocket, "Agent");
@@ -42,16 +58,10 @@ type SocketFlags = Flags & { readonly socketPath: Flag<string>; readonly instanc
 /** `-socketPath`, else the template filled with `-instance`, else the environment's path, else the default. */
 function socketPath(invocation: Invocation<SocketFlags>, defaults: SocketDefaults): string {
   const { flags, given, terminal } = invocation;
-  if (flags.instance === "") {
-    if (given.has("socketPath")) return flags.socketPath;
+  if (given.has("socketPath")) return flags.socketPath;
+  if (flags.instance === "")
     return terminal.env[defaults.pathVariable] || endpointPath(terminal.env, defaults) || flags.socketPath;
-  }
-  if (given.has("socketPath")) throw invalidArgument("-socketPath and -instance can't be combined");
-  const template = terminal.env[defaults.templateVariable] ?? "";
-  if (!template.includes("%i")) {
-    throw invalidArgument(`-instance needs ${defaults.templateVariable} to be set and to contain "%i"`);
-  }
-  return template.replaceAll("%i", flags.instance);
+  return (terminal.env[defaults.templateVariable] ?? "").replaceAll("%i", flags.instance);
 }
 
 /** The path in the variable by which workloads find the Workload API (SPIFFE Workload Endpoint, section 4). */

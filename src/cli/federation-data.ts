@@ -74,13 +74,13 @@ export async function readBundleFile(
  * @throws SpireError INVALID_ARGUMENT that says where the document is wrong.
  */
 export function parseRelationshipDocument(text: string): FederationRelationship[] {
-  const items = asFields(parseJson(text), "the document")["federationRelationships"] ?? [];
+  const items = asFields(parseJson(text) ?? {}, "the document")["federationrelationships"] ?? [];
   if (!Array.isArray(items)) throw invalidArgument('"federationRelationships" is not a list');
   return items.map((item: unknown, index) => {
     const where = `federationRelationships[${index}]`;
     const fields = asFields(item, where);
     const text = (name: string): string => {
-      const value = fields[name] ?? "";
+      const value = fields[name.toLowerCase()] ?? "";
       if (typeof value !== "string") throw invalidArgument(`${where}.${name} is not a text`);
       return value;
     };
@@ -90,14 +90,19 @@ export function parseRelationshipDocument(text: string): FederationRelationship[
       bundleEndpointProfile: text("bundleEndpointProfile"),
       endpointSPIFFEID: text("endpointSPIFFEID"),
     };
-    return relationshipMessage(draft, bundleIn(fields, draft.trustDomain, text("trustDomainBundleFormat")));
+    const format = text("trustDomainBundleFormat");
+    try {
+      return relationshipMessage(draft, bundleIn(fields, draft.trustDomain, format));
+    } catch (error) {
+      throw SpireError.from(error).within(`could not parse item ${index}`);
+    }
   });
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
 function bundleIn(fields: Fields, trustDomain: string, format: string): Bundle | undefined {
-  const bundle = fields["trustDomainBundle"] ?? "";
+  const bundle = fields["trustdomainbundle"] ?? "";
   if (bundle === "") return undefined;
   if (typeof bundle === "string") {
     return parseBundleText(trustDomain, bundle, parseBundleFormat(format === "" ? "pem" : format));
@@ -113,7 +118,10 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** Names are matched without regard to case, as Go's JSON does. */
 function asFields(value: unknown, where: string): Fields {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return { ...value };
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return Object.fromEntries(Object.entries(value).map(([name, field]) => [name.toLowerCase(), field]));
+  }
   throw invalidArgument(`${where} is not an object`);
 }

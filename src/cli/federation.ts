@@ -44,7 +44,7 @@ export const federationCreate = command({
       return print({
         output: flags.output,
         terminal,
-        replies: [reply(TrustDomainService.batchCreateFederationRelationship, { results })],
+        replies: [reply(TrustDomainService.batchCreateFederationRelationship, response)],
         pretty: () => printResults(results, "create", terminal),
       });
     });
@@ -66,7 +66,7 @@ export const federationUpdate = command({
       return print({
         output: flags.output,
         terminal,
-        replies: [reply(TrustDomainService.batchUpdateFederationRelationship, { results })],
+        replies: [reply(TrustDomainService.batchUpdateFederationRelationship, response)],
         pretty: () => printResults(results, "update", terminal),
       });
     });
@@ -81,7 +81,9 @@ export const federationList = command({
   run: async (invocation) => {
     const { flags, terminal } = invocation;
     return withServer(invocation, async (channel) => {
-      const federationRelationships = await listRelationships(channel);
+      const federationRelationships = await listRelationships(channel).catch((error: unknown) => {
+        throw SpireError.from(error).within("error listing federation relationship");
+      });
       const count = federationRelationships.length;
       const answer = { federationRelationships, nextPageToken: "" };
       return print({
@@ -113,13 +115,12 @@ export const federationShow = command({
         .catch((error: unknown) => {
           throw SpireError.from(error).within("error showing federation relationship");
         });
-      const { trustDomain } = relationship;
       return print({
         output: flags.output,
         terminal,
         replies: [reply(TrustDomainService.getFederationRelationship, relationship)],
         pretty: () => {
-          terminal.out(`Found a federation relationship with trust domain ${trustDomain}:\n\n`);
+          terminal.out(`Found a federation relationship with trust domain ${flags.trustDomain}:\n\n`);
           terminal.out(formatRelationship(relationship));
         },
       });
@@ -188,7 +189,16 @@ async function readRelationships({
   flags,
   terminal,
 }: Invocation<typeof draftFlags>): Promise<FederationRelationship[]> {
-  if (flags.data !== "") return parseRelationshipDocument(await readTextFile(flags.data, terminal));
+  if (flags.data !== "") {
+    const { trustDomainBundleFormat: format, data: _, ...others } = draftFlags;
+    const isGiven = (name: keyof typeof others) => !(name in serverFlags) && flags[name] !== "";
+    if (
+      flags.trustDomainBundleFormat !== format.initial ||
+      (Object.keys(others) as (keyof typeof others)[]).some(isGiven)
+    )
+      throw invalidArgument("cannot use other flags to specify relationship fields when 'data' flag is set");
+    return parseRelationshipDocument(await readTextFile(flags.data, terminal));
+  }
   const draft = { ...flags, endpointSPIFFEID: flags.endpointSpiffeID };
   const relationship = relationshipMessage(draft, undefined);
   const { trustDomainBundlePath: path, trustDomainBundleFormat: format } = flags;

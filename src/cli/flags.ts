@@ -17,6 +17,8 @@ export interface Flag<T> {
   readonly choices?: readonly string[];
   /** @throws Error whose message says what is wrong with the value. */
   parse(text: string, previous: T): T;
+  /** What is wrong with the value in this environment, apart from how it is written; looked at before all else. */
+  flawIn?(value: T, environment: Readonly<Record<string, string | undefined>>): string | undefined;
 }
 
 export type Flags = Readonly<Record<string, Flag<unknown>>>;
@@ -113,13 +115,17 @@ export const outputFlag: Flag<OutputFormat> = {
   shown: "pretty",
   choices: ["pretty", "json"],
   parse(text) {
-    if (text === "pretty" || text === "json") return text;
+    const format = text.toLowerCase();
+    if (format === "pretty" || format === "json") return format;
     throw new Error(`bad formatter flag: unknown format option: ${quote(text)}`);
   },
 };
 
 /** What the command line asks for in place of running: its help. */
 export class HelpRequested extends Error {}
+
+/** Which flags, as they stand alone before `--`, ask for help wherever they are: even in a flag's value's place. */
+export const helpFlags: readonly string[] = ["-h", "-help", "--help"];
 
 /** The flags can't be read; the message is Go's. `hint` names the flag that was probably meant. */
 export class FlagError extends SpireError {

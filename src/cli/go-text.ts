@@ -1,5 +1,6 @@
 /** Text as Go's standard library writes it: times and the names of codes, and with them what core knows of it. */
 import { type StatusName, statusCodes } from "../core/errors.ts";
+import { zoneLetters } from "./time-zone.ts";
 
 export { formatGoDuration, parseGoDuration, quote, systemErrorText } from "../core/go-text.ts";
 
@@ -7,6 +8,8 @@ const two = (value: number): string => String(value).padStart(2, "0");
 
 /** The zone's letters where they are known (`UTC`, `EST`), else its offset, as Go does for nameless zones. */
 function zoneName(date: Date, offset: string): string {
+  const letters = zoneLetters(date.getTime() / 1000, -60 * date.getTimezoneOffset());
+  if (letters !== undefined) return letters;
   const parts = new Intl.DateTimeFormat("en-US", { timeZoneName: "short" }).formatToParts(date);
   const name = parts.find((part) => part.type === "timeZoneName")?.value ?? "";
   if (/^[A-Z]+$/.test(name)) return name;

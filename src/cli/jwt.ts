@@ -33,15 +33,16 @@ export const jwtMint = command({
       const response = await mint(channel, { id, audience: [...flags.audience], ttl });
       const token = response.svid?.token ?? "";
       terminal.err(capWarning("JWT-SVID", response.svid?.expiresAt ?? 0, ttl));
+      if (flags.write !== "") {
+        await writeToken(flags.write, token);
+        terminal.out(`JWT-SVID written to ${flags.write}\n`);
+        return 0;
+      }
       return print({
         output: flags.output,
         terminal,
         replies: [reply(SVIDService.mintJwtsvid, response)],
-        pretty: async () => {
-          if (flags.write === "") return terminal.out(`${token}\n`);
-          await writeToken(flags.write, token);
-          terminal.out(`JWT-SVID written to ${flags.write}\n`);
-        },
+        pretty: () => terminal.out(`${token}\n`),
       });
     });
   },

@@ -110,9 +110,11 @@ function commandsOf(kind: KindApi): KindCommands {
       run: async (invocation) =>
         withServer(invocation, async (channel) => {
           const { flags, terminal } = invocation;
-          const answer = await within(`could not get ${kind.name} authorities`, () =>
-            kind.show(channel.client(service)),
-          );
+          const asked = kind.show(channel.client(service));
+          // SPIRE puts words before it for one of the kinds only.
+          const answer = await (kind === x509
+            ? within("could not get X.509 authorities", () => asked)
+            : asked);
           const { active, prepared, old } = answer;
           const parts = [
             formatPart(kind, "Active", active),

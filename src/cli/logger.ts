@@ -26,7 +26,7 @@ export const loggerGet = command({
   example: "logger get",
   flags: serverFlags,
   run: (invocation) =>
-    showing(invocation, "failed to get logger", async (channel) => {
+    showing(invocation, "error fetching logger", async (channel) => {
       const logger = await channel.client(LoggerService).getLogger({});
       return { logger, reply: reply(LoggerService.getLogger, logger) };
     }),
@@ -63,7 +63,7 @@ export const loggerReset = command({
   example: "logger reset",
   flags: serverFlags,
   run: (invocation) =>
-    showing(invocation, "failed to reset log level", async (channel) => {
+    showing(invocation, "failed to reset logger", async (channel) => {
       const logger = await channel.client(LoggerService).resetLogLevel({});
       return { logger, reply: reply(LoggerService.resetLogLevel, logger) };
     }),

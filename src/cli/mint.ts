@@ -1,8 +1,23 @@
-/** What both mint commands share: lifetimes. */
-import { formatRfc3339 } from "./go-text.ts";
+/** What commands share that tell a server lifetimes. */
+import { invalidArgument } from "../core/errors.ts";
+import { formatGoDuration, formatRfc3339 } from "./go-text.ts";
 
-/** Milliseconds as whole seconds, rounded up, so that a short lifetime doesn't become "the default". */
-export const wholeSeconds = (ms: number): number => Math.ceil(ms / 1000);
+/**
+ * Milliseconds as whole seconds, rounded up, so that a short lifetime doesn't become "the default".
+ * @throws SpireError INVALID_ARGUMENT for more than a message can hold.
+ */
+export function wholeSeconds(ms: number): number {
+  const seconds = Math.ceil(ms / 1000);
+  // SPIRE takes seconds for nanoseconds when it names them.
+  requireInt32(seconds, "TTL", `time.Duration(${formatGoDuration(seconds / 1e6)})`);
+  return seconds;
+}
+
+/** @param written the value with its type, as Go writes it. @throws SpireError INVALID_ARGUMENT. */
+export function requireInt32(value: number, what: string, written: string): void {
+  if (value >= -(2 ** 31) && value < 2 ** 31) return;
+  throw invalidArgument(`invalid value for ${what}: overflow converting ${written} to int32`);
+}
 
 /** Rounding and the way to the server and back cost a moment; less than this is not worth a warning. */
 const toleranceSeconds = 5;

@@ -73,6 +73,7 @@ export const runAgent = (serve: ServeAgent): Command =>
     example:
       "run -trustDomain example.org -serverAddress 127.0.0.1 -serverPort 8081 -trustBundle bundle.pem -joinToken $TOKEN -dataDir ./data/agent",
     errorPrefix: "",
+    repeatsFlagErrorAfter: "",
     flags,
     run: async (invocation) => {
       const loaded = await load(invocation, pathToRun(invocation.flags.config, usualPath));
@@ -85,6 +86,7 @@ export const validateAgent: Command = command({
   summary: "Validates a SPIRE agent configuration file",
   example: "validate -config conf/agent/agent.conf",
   errorPrefix: "",
+  repeatsFlagErrorAfter: "SPIRE agent configuration file is invalid: ",
   flags,
   run: async (invocation) => {
     const { terminal } = invocation;

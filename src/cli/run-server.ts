@@ -41,6 +41,7 @@ export const runServer = (serve: ServeServer): Command =>
     summary: "Runs the server",
     example: "run -trustDomain example.org -dataDir ./data/server",
     errorPrefix: "",
+    repeatsFlagErrorAfter: "",
     flags,
     run: async (invocation) => {
       const loaded = await load(invocation, pathToRun(invocation.flags.config, usualPath));
@@ -53,6 +54,7 @@ export const validateServer: Command = command({
   summary: "Validates a SPIRE server configuration file",
   example: "validate -config conf/server/server.conf",
   errorPrefix: "",
+  repeatsFlagErrorAfter: "SPIRE server configuration file is invalid: ",
   flags,
   run: async (invocation) => {
     const { terminal } = invocation;

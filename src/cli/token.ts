@@ -4,6 +4,7 @@ import { command } from "./command.ts";
 import { serverFlags, withServer } from "./connection.ts";
 import { spiffeIdMessage } from "./entry-data.ts";
 import { intFlag, stringFlag } from "./flags.ts";
+import { requireInt32 } from "./mint.ts";
 import { print, reply } from "./print.ts";
 
 export const tokenGenerate = command({
@@ -17,6 +18,7 @@ export const tokenGenerate = command({
   },
   run: async (invocation) => {
     const { flags, terminal } = invocation;
+    requireInt32(flags.ttl, "TTL", `int(${flags.ttl})`);
     const agentId = flags.spiffeID === "" ? undefined : spiffeIdMessage(flags.spiffeID);
     return withServer(invocation, async (channel) => {
       const token = await channel

@@ -14,7 +14,7 @@ export function reportInvalid(program: Program, error: unknown, { err }: Pick<Te
 
 /** @returns the exit code. */
 export function printVerdict(program: Program, loaded: Loaded<unknown>, terminal: Terminal): number {
-  const { refusedKeys, pluginProblems, notYet, warnings } = loaded;
+  const { refusedKeys, pluginProblems, notYet, warnings, notices = [] } = loaded;
   const loading = pluginProblems.find((problem) => problem.loading);
   if (refusedKeys.length > 0) {
     const sentences = refusedKeys.flatMap((refused) => refused.sentences).join("; ");
@@ -30,6 +30,7 @@ export function printVerdict(program: Program, loaded: Loaded<unknown>, terminal
     terminal.err(`SPIRE ${program} configuration file is invalid.\n${listProblems(pluginProblems)}`);
     return 1;
   }
+  for (const { level, message } of notices) if (level === "warn") terminal.err(`warning: ${message}\n`);
   for (const warning of warnings) terminal.err(`warning: ${warning}\n`);
   for (const missing of notYet) terminal.err(`warning: ${missing}: the ${program} will not start with it\n`);
   terminal.out(`SPIRE ${program} configuration file is valid.\n`);

@@ -12,6 +12,7 @@ import { command, type Terminal } from "./command.ts";
 import { serverFlags, withServer } from "./connection.ts";
 import { privateMode, publicMode, writeTextFile } from "./files.ts";
 import { durationFlag, listFlag, stringFlag } from "./flags.ts";
+import { quote } from "./go-text.ts";
 import { capWarning, wholeSeconds } from "./mint.ts";
 import { formatPemKey } from "./pem.ts";
 
@@ -59,6 +60,11 @@ export const x509Mint = command({
 
 async function mint(channel: Channel, { spiffeId, dnsNames, ttlSeconds }: MintOptions): Promise<Minted> {
   const key = await generateKey("ec-p256");
+  const foreign = dnsNames.find((name) => !isAscii(name));
+  if (foreign !== undefined)
+    throw invalidArgument(
+      `unable to generate CSR: x509: ${quote(foreign)} cannot be encoded as an IA5String`,
+    );
   const csr = await createCertificateRequest({ key, uri: spiffeId, dnsNames });
   const { svid } = await within("unable to mint SVID", () =>
     channel.client(SVIDService).mintX509Svid({ csr: Buffer.from(csr), ttl: ttlSeconds }),
@@ -75,6 +81,8 @@ async function mint(channel: Channel, { spiffeId, dnsNames, ttlSeconds }: MintOp
     expiresAt: svid.expiresAt,
   };
 }
+
+const isAscii = (text: string): boolean => [...text].every((character) => character < "\u0080");
 
 async function within<T>(context: string, work: () => Promise<T>): Promise<T> {
   try {

@@ -26,6 +26,7 @@ export function readBackup(raw: RawBackup, origin: Origin, checks: Checks): Back
   }
   return {
     directory: directory ?? "",
+    directoryPlace: origin.placeOf(`${section}.directory`),
     intervalMs: seconds === undefined ? defaultIntervalMs : seconds * 1_000,
     keep,
     withKeys,

@@ -1,8 +1,8 @@
 /** `federation.bundle_endpoint`: raw values > where the trust bundle is served, and what the endpoint is known by. */
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { validateDnsName } from "../core/dns-name.ts";
 import { SpireError } from "../core/errors.ts";
-import { quote } from "../core/go-text.ts";
+import { quote, systemErrorText } from "../core/go-text.ts";
 import { checkPemPair } from "../core/x509/pem-pair.ts";
 import type { Checks } from "./checks.ts";
 import type { Origin } from "./origin.ts";
@@ -27,21 +27,22 @@ const defaultSyncMs = 3_600_000;
 
 /** @throws SpireError for the first thing that doesn't hold. */
 export function readBundleEndpoint(raw: RawEndpoint, origin: Origin, checks: Checks): Endpoint {
-  const { address = "0.0.0.0", port, refresh_hint: hint } = raw;
-  checks.required(port === undefined ? undefined : String(port), `${path}.port`);
+  const { address = "0.0.0.0", port = 0, refresh_hint: hint } = raw;
   const failure = `could not parse refresh_hint ${quote(hint ?? "")}`;
   const refreshHintSeconds = checks.seconds(hint, `${path}.refresh_hint`, failure);
   const { webCertificate, warnings } = readCertificate(raw, origin, checks);
   return {
     endpoint: {
       address,
-      port: checks.port(port ?? 0, `${path}.port`, 0),
+      port: checks.port(port, `${path}.port`, 0),
       ...(refreshHintSeconds !== undefined && { refreshHintSeconds }),
       ...(webCertificate && { webCertificate }),
     },
-    warnings,
+    warnings: port === 0 ? [...warnings, `${origin.placeOf(`${path}.port`)}: ${freePort}`] : warnings,
   };
 }
+
+const freePort = "server.federation.bundle_endpoint.port is not set: the bundle is served at a free port";
 
 interface Certificate {
   readonly webCertificate?: WebCertificateConfig;
@@ -49,20 +50,20 @@ interface Certificate {
 }
 
 function readCertificate({ acme, profile }: RawEndpoint, origin: Origin, checks: Checks): Certificate {
-  const warn = (option: string, sentence: string) => [`${origin.placeOf(option)}: ${option}: ${sentence}`];
   if (acme && profile) {
     const message = "either bundle endpoint 'acme' or 'profile' can be set, but not both";
     throw origin.problem(message, `${path}.acme`, 'keep profile "https_web" { acme { … } }');
   }
   if (acme) {
+    for (const option of ["domain_name", "email"] as const) {
+      if (acme[option]) continue;
+      const message = `federation.bundle_endpoint.acme.${option} must be configured`;
+      throw origin.problem(message, `${path}.acme.${option}`);
+    }
     const webCertificate = readAcme(acme, `${path}.acme`, origin, checks);
-    checks.required(acme.email, `${path}.acme.email`);
-    const sentence = 'is deprecated here; write profile "https_web" { acme { … } }';
-    return { webCertificate, warnings: warn(`${path}.acme`, sentence) };
+    return { webCertificate, warnings: [] };
   }
-  if (!profile) {
-    return { warnings: warn(path, 'has no profile; write profile "https_spiffe" {}, which it is taken for') };
-  }
+  if (!profile) return { warnings: [] };
   const { https_spiffe: spiffe, https_web: web } = profile;
   if (spiffe && web)
     throw origin.problem("exactly one bundle endpoint profile is expected", `${path}.profile`);
@@ -115,12 +116,24 @@ function readDomainName(name: string, place: string, origin: Origin): string {
   throw origin.problem(`domain_name ${quote(name)} is no host name`, `${place}.domain_name`);
 }
 
+function flawOfFile(path: string): string | undefined {
+  try {
+    accessSync(path, constants.R_OK);
+    return undefined;
+  } catch (error) {
+    return systemErrorText(error);
+  }
+}
+
 function readFiles(files: RawFiles, place: string, origin: Origin, checks: Checks): WebCertificateConfig {
+  const option = `${place}.file_sync_interval`;
+  const syncIntervalMs = checks.durationMs(files.file_sync_interval, option, "") ?? defaultSyncMs;
   const certPath = checks.required(files.cert_file_path, `${place}.cert_file_path`);
   const keyPath = checks.required(files.key_file_path, `${place}.key_file_path`);
-  const option = `${place}.file_sync_interval`;
-  const failure = `could not parse file_sync_interval ${quote(files.file_sync_interval ?? "")}`;
-  const syncIntervalMs = checks.durationMs(files.file_sync_interval, option, failure) ?? defaultSyncMs;
+  for (const file of [certPath, keyPath]) {
+    const flaw = flawOfFile(file);
+    if (flaw !== undefined) throw origin.problem(`failed to load certificate: open ${file}: ${flaw}`, place);
+  }
   try {
     checkPemPair(readFileSync(certPath, "utf8"), readFileSync(keyPath, "utf8"), { certPath, keyPath });
   } catch (error) {

@@ -1,6 +1,8 @@
 /** Values that server and agent check alike, in SPIRE's words: durations, IDs, key types, ports, logs. */
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { SpireError } from "../core/errors.ts";
-import { parseGoDuration, quote } from "../core/go-text.ts";
+import { parseGoDuration, quote, systemErrorText } from "../core/go-text.ts";
 import type { KeyType } from "../core/keys.ts";
 import { parseTrustDomainOrId, type TrustDomain } from "../core/spiffe-id.ts";
 import type { Origin } from "./origin.ts";
@@ -22,8 +24,10 @@ export interface Checks {
   /** @throws SpireError `<option> must be configured`. */
   required(value: string | undefined, path: string): string;
   trustDomain(value: string | undefined, path: string): TrustDomain;
-  /** @param failure begins the message for a text that is no duration. @returns undefined for none, and for 0. */
+  /** @param failure begins the message for a text that is no duration, unless empty. @returns undefined for none, and for 0. */
   durationMs(value: string | undefined, path: string, failure: string): number | undefined;
+  /** Of an option without effect: below zero does no harm. @throws SpireError for a text that is no duration. */
+  anyDuration(value: string, path: string, failure: string): void;
   /** As above, in whole seconds. */
   seconds(value: string | undefined, path: string, failure: string): number | undefined;
   keyType(value: string, path: string, prefix: string, known: readonly KeyType[]): KeyType;
@@ -51,7 +55,11 @@ export function createChecks(origin: Origin): Checks {
       return parseGoDuration(value);
     } catch (error) {
       const { message } = SpireError.from(error);
-      throw problem(`${failure}: ${message}`, path, 'write a duration such as "1h30m"');
+      throw problem(
+        failure === "" ? message : `${failure}: ${message}`,
+        path,
+        'write a duration such as "1h30m"',
+      );
     }
   };
   return {
@@ -66,6 +74,7 @@ export function createChecks(origin: Origin): Checks {
       }
     },
     durationMs,
+    anyDuration: (value, path, failure) => void parseDuration(value, path, failure),
     seconds(value, path, failure) {
       const milliseconds = durationMs(value, path, failure);
       if (milliseconds === undefined) return undefined;
@@ -73,7 +82,7 @@ export function createChecks(origin: Origin): Checks {
       return Math.floor(milliseconds / 1_000);
     },
     keyType(value, path, prefix, known) {
-      const type = known.find((candidate) => candidate === value);
+      const type = known.find((candidate) => candidate === value.toLowerCase());
       if (type) return type;
       throw problem(
         `${prefix}key type ${quote(value)} is unknown; must be one of [${known.join(", ")}]`,
@@ -84,7 +93,12 @@ export function createChecks(origin: Origin): Checks {
       if (value >= lowest && value <= 65_535) return value;
       throw problem(`${nameOf(path)} must be a port number, not ${value}`, path);
     },
-    log({ log_level: level = "info", log_format: format = "text", log_file: file = "" }, section) {
+    log(raw, section) {
+      const { log_file: file = "" } = raw;
+      const level = raw.log_level || "info";
+      const format = raw.log_format || "text";
+      const flaw = file === "" ? undefined : flawOfLogFile(file);
+      if (flaw !== undefined) throw problem(`open ${file}: ${flaw}`, `${section}.log_file`);
       if (!levels.includes(level.toLowerCase())) {
         const message = `could not start logger: not a valid logrus Level: ${quote(level)}`;
         throw problem(message, `${section}.log_level`, `there are ${levels.join(", ")}`);
@@ -96,6 +110,18 @@ export function createChecks(origin: Origin): Checks {
       return { level, format, file };
     },
   };
+}
+
+/** Why the log couldn't be opened. Nothing is written before the whole configuration holds. */
+function flawOfLogFile(file: string): string | undefined {
+  try {
+    if (!existsSync(file)) accessSync(dirname(resolve(file)), constants.W_OK | constants.X_OK);
+    else if (statSync(file).isDirectory()) return "is a directory";
+    else accessSync(file, constants.W_OK);
+    return undefined;
+  } catch (error) {
+    return systemErrorText(error);
+  }
 }
 
 const nameOf = (path: string): string => path.replace(/^.*\./, "");

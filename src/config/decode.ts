@@ -70,6 +70,8 @@ interface Context {
 interface Member {
   readonly key: Key;
   readonly nodes: readonly Node[];
+  /** As in `key "name" {…}` behind other items: SPIRE never notices that it doesn't know such a key. */
+  readonly unnoticed: boolean;
 }
 
 /** Keys of the blocks taken together. `fold` makes one of names that differ in case only. */
@@ -77,14 +79,18 @@ export function membersOf(
   blocks: readonly Block[],
   fold: (name: string) => string = (name) => name,
 ): Member[] {
-  const members = new Map<string, { key: Key; nodes: Node[] }>();
+  const members = new Map<string, { key: Key; nodes: Node[]; unnoticed: boolean }>();
   for (const { items } of blocks) {
-    for (const item of items) {
+    for (const [index, item] of items.entries()) {
       const [key] = item.keys;
       if (!key) continue;
       const member = members.get(fold(key.name));
-      if (member) member.nodes.push(valueBelow(item));
-      else members.set(fold(key.name), { key, nodes: [valueBelow(item)] });
+      const unnoticed = index > 0 && item.keys.length > 1;
+      if (!member) members.set(fold(key.name), { key, nodes: [valueBelow(item)], unnoticed });
+      else {
+        member.nodes.push(valueBelow(item));
+        member.unnoticed &&= unnoticed;
+      }
     }
   }
   return [...members.values()];
@@ -101,12 +107,12 @@ function decodeSection(schema: z.ZodType, blocks: readonly Block[], context: Con
   const options = optionsOf(schema);
   const names = Object.keys(options);
   const value: Record<string, unknown> = {};
-  for (const { key, nodes } of membersOf(blocks, (name) => name.toLowerCase())) {
+  for (const { key, nodes, unnoticed } of membersOf(blocks, (name) => name.toLowerCase())) {
     const name = names.find((known) => known.toLowerCase() === key.name.toLowerCase());
     const option = name === undefined ? undefined : options[name];
     if (name === undefined || option === undefined) {
       // SPIRE never notices unknown keys in quotes.
-      const treatment = key.quoted ? "ignore" : context.treatment;
+      const treatment = key.quoted || unnoticed ? "ignore" : context.treatment;
       notes.unknown.push({
         section: context.section,
         name: key.name,
@@ -161,11 +167,16 @@ function decodeAlternative(
 
 function decodeList(element: z.ZodType, nodes: readonly Node[], context: Context, notes: Notes): unknown[] {
   if (!(element instanceof z.ZodString)) {
+    const wrong = nodes.find(({ kind }) => kind !== "list" && kind !== "block");
+    if (wrong)
+      throw wrongType(`unknown slice type: ${goType(wrong)}`, wrong, context.path, "write a block: { … }");
     return nodes.flatMap(elementsOf).map((node, index) => {
       return decodeValue(element, [node], { ...context, path: `${context.path}[${index}]` }, notes);
     });
   }
   return nodes.flatMap((node) => {
+    // HCL's decoder takes an empty block for an empty list.
+    if (node.kind === "block" && node.items.length === 0) return [];
     if (node.kind !== "list")
       throw wrongType(`unknown slice type: ${goType(node)}`, node, context.path, listRemedy);
     return node.items.map((item, index) => textOf(item, `${context.path}[${index}]`));
@@ -179,6 +190,11 @@ const elementsOf = (node: Node): readonly Node[] => (node.kind === "list" ? node
 
 function decodeNamed(type: z.ZodType, nodes: readonly Node[], context: Context, notes: Notes) {
   const value: Record<string, unknown> = {};
+  const wrong = nodes.find(({ kind }) => kind !== "block");
+  if (wrong) {
+    const message = `root.${context.path}: not an object type for map (${goType(wrong)})`;
+    throw wrongType(message, wrong, context.path, 'write a block with a name: "…" { … }');
+  }
   for (const { key, nodes: below } of membersOf(blocksOf(nodes, context.path))) {
     const path = `${context.path}[${quote(key.name)}]`;
     notes.places.set(path, key.position);
@@ -187,11 +203,11 @@ function decodeNamed(type: z.ZodType, nodes: readonly Node[], context: Context, 
   return value;
 }
 
-/** JSON and YAML write several blocks of a name as a list. @throws DecodeError. */
+/** @throws DecodeError. */
 export function blocksOf(nodes: readonly Node[], path: string): readonly Block[] {
-  return nodes.flatMap(elementsOf).map((node) => {
+  return nodes.map((node) => {
     if (node.kind === "block") return node;
-    const message = `root.${path}: not an object type for struct (${goType(node)})`;
+    const message = `root.${path.replace(/\["([^"]*)"\]/g, ".$1")}: not an object type for struct (${goType(node)})`;
     throw wrongType(message, node, path, "write a block: { … }");
   });
 }
@@ -210,10 +226,13 @@ function integerOf(node: Node, path: string): number {
   if (node.kind !== "integer" && node.kind !== "string") {
     throw wrongType(`root.${path}: unknown type ${goType(node)}`, node, path, remedy);
   }
-  const match = /^([+-]?)(0[xX][\dA-Fa-f]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9]\d*)$/.exec(node.text);
+  const match = /^([+-]?)(0[xX](?:_?[\dA-Fa-f])+|0[bB](?:_?[01])+|0[oO]?(?:_?[0-7])+|0|[1-9](?:_?\d)*)$/.exec(
+    node.text,
+  );
   const failure = `strconv.ParseInt: parsing ${quote(node.text)}`;
   if (!match) throw new DecodeError(`${failure}: invalid syntax`, node, path, remedy);
-  const [, sign, digits = ""] = match;
+  const [, sign, written = ""] = match;
+  const digits = written.replaceAll("_", "");
   const value = Number(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits);
   if (!Number.isSafeInteger(value))
     throw new DecodeError(`${failure}: value out of range`, node, path, remedy);
@@ -231,13 +250,14 @@ export function truthOf(node: Node, path: string): boolean {
   );
 }
 
-const goTypes = { list: "*ast.ListType", block: "*ast.ObjectType" } as const;
+const goTypes = { list: "*ast.ListType", block: "*ast.ObjectList" } as const;
 
 /** As messages of HCL's decoder call it. */
-const goType = (node: Literal | List | Block): string =>
+export const goType = (node: Literal | List | Block): string =>
   node.kind === "list" || node.kind === "block" ? goTypes[node.kind] : "*ast.LiteralType";
 
-function wrongType(message: string, node: Node, path: string, remedy: string): DecodeError {
-  const { line, column } = node.position;
-  return new DecodeError(`At ${line}:${column}: ${message}`, node, path, remedy);
+export function wrongType(message: string, node: Node, path: string, remedy: string): DecodeError {
+  // Nor does HCL's decoder know where a block begins.
+  const at = node.kind === "block" ? "-" : `${node.position.line}:${node.position.column}`;
+  return new DecodeError(`At ${at}: ${message}`, node, path, remedy);
 }

@@ -52,13 +52,15 @@ function readRelationship(
       throw origin.problem(`${failure}: ${reason}${SpireError.from(error).message}`, place);
     }
   };
-  const trustDomain = checked(() => parseTrustDomainOrId(name), "", path);
+  const trustDomain = readName(name, path, origin);
   if (trustDomain === own) {
     throw origin.problem(`${failure}: cannot federate with own trust domain`, path, "remove it");
   }
   const id = profile.https_spiffe?.endpoint_spiffe_id ?? "";
   const place = `${path}.bundle_endpoint_profile`;
   const readProfile = (): EndpointProfile => {
+    if (profile.https_spiffe && profile.https_web)
+      throw origin.problem(`${failure}: exactly one bundle endpoint profile is expected`, place);
     if (!profile.https_spiffe && !profile.https_web) {
       throw invalidArgument(
         `no bundle endpoint profile defined; current supported profiles are "https_spiffe" and 'https_web"`,
@@ -79,11 +81,19 @@ function readRelationship(
   return { trustDomain, bundleEndpointUrl, profile: readProfile() };
 }
 
+function readName(name: string, path: string, origin: Origin): TrustDomain {
+  try {
+    return parseTrustDomainOrId(name);
+  } catch (error) {
+    throw origin.problem(SpireError.from(error).message, path);
+  }
+}
+
 function readUrl(name: string, url: string, path: string, origin: Origin): string {
   const option = `federation.federates_with[${quote(name)}].bundle_endpoint_url`;
   const place = `${path}.bundle_endpoint_url`;
   if (url === "") throw origin.problem(`${option} must be configured`, place);
-  if (URL.canParse(url) && new URL(url).protocol !== "https:") {
+  if (!url.toLowerCase().startsWith("https://")) {
     throw origin.problem(`${option} must use the HTTPS protocol; URL found: ${quote(url)}`, place);
   }
   try {

@@ -7,7 +7,7 @@ import { type Decoded, DecodeError, decodeBlock, type UnknownKey } from "./decod
 import { createOrigin, inParentheses, type Origin, type Override, type Sources } from "./origin.ts";
 import { notationOf, parseText } from "./parse.ts";
 import type { Program } from "./plugin-catalog.ts";
-import { decodeData, decodePlugins, type PluginConfig, type Plugins } from "./plugins.ts";
+import { decodeData, decodePlugins, type PluginConfig, type Plugins, PluginsError } from "./plugins.ts";
 import { type RawServerFile, serverFile } from "./server-schema.ts";
 import { expandEnvironment, readConfigText, readPluginText } from "./text.ts";
 import { type Block, ConfigSyntaxError, type Node } from "./tree.ts";
@@ -90,6 +90,13 @@ function undecodable(path: string, error: unknown): unknown {
   const failure = (message: string): SpireError =>
     invalidArgument(`unable to decode configuration at ${quote(path)}: ${message}`, error);
   if (error instanceof ConfigSyntaxError) return failure(error.message);
+  if (error instanceof PluginsError) {
+    const { line, column } = error.position;
+    return invalidArgument(
+      `${error.message}${inParentheses(`${path}:${line}:${column}`, error.remedy)}`,
+      error,
+    );
+  }
   if (!(error instanceof DecodeError)) return error;
   const { line, column } = error.position;
   return failure(

@@ -1,7 +1,7 @@
 /** Text in any of the notations > tree. */
 import { parseHcl } from "./hcl.ts";
 import { parseJson } from "./json.ts";
-import type { Block } from "./tree.ts";
+import type { Block, Item } from "./tree.ts";
 import { parseYaml } from "./yaml.ts";
 
 export type Notation = "hcl" | "json" | "yaml";
@@ -19,4 +19,19 @@ const parsers: Readonly<Record<Notation, (text: string) => Block>> = {
 };
 
 /** @throws ConfigSyntaxError. */
-export const parseText = (text: string, notation: Notation): Block => parsers[notation](text);
+export const parseText = (text: string, notation: Notation): Block => {
+  const block = parsers[notation](text);
+  return notation === "hcl" ? block : withRepeatedBlocks(block);
+};
+
+/** JSON and YAML write several blocks of a name as a list; in HCL the name is repeated, and a list is another thing. */
+function withRepeatedBlocks(block: Block): Block {
+  const items = block.items.flatMap(({ keys, value }): Item[] => {
+    if (value.kind === "block") return [{ keys, value: withRepeatedBlocks(value) }];
+    if (value.kind !== "list" || value.items.length === 0) return [{ keys, value }];
+    const blocks = value.items.filter((item) => item.kind === "block");
+    if (blocks.length < value.items.length) return [{ keys, value }];
+    return blocks.map((item) => ({ keys, value: withRepeatedBlocks(item) }));
+  });
+  return { ...block, items };
+}

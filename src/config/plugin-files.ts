@@ -30,7 +30,7 @@ export function pluginFilesOf<Config>(
 ): readonly PluginFile<Config>[] {
   return plugins.flatMap((plugin): PluginFile<Config>[] => {
     const { kind, name, dataFile, enabled } = plugin;
-    if (dataFile === undefined || !enabled) return [];
+    if (dataFile === undefined || !enabled || plugin.dataProblem) return [];
     const withText = (text: string): Config => {
       const changed = { ...plugin, data: readPluginData(plugin.facts, dataFile, text) };
       const [problem] = pluginProblems(program, [changed], origin).filter(({ heading }) =>

@@ -1,4 +1,5 @@
 /** Whether the named plugins can be what they are configured as: kinds, names, numbers of them, their options. */
+import { existsSync } from "node:fs";
 import { quote } from "../core/go-text.ts";
 import { nearest } from "../core/nearest.ts";
 import { inParentheses, type Origin } from "./origin.ts";
@@ -24,7 +25,7 @@ export function pluginProblems(
   origin: Origin,
 ): readonly PluginProblem[] {
   const enabled = plugins.filter((plugin) => plugin.enabled);
-  const loading = enabled.flatMap((plugin) => loadingProblems(program, plugin, origin));
+  const loading = plugins.flatMap((plugin) => loadingProblems(program, plugin, origin));
   const options = enabled.flatMap((plugin) => optionProblems(plugin, origin));
   return [...loading, ...countProblems(program, enabled, origin), ...options];
 }
@@ -39,18 +40,34 @@ function loadingProblems(program: Program, plugin: PluginConfig, origin: Origin)
     return [{ loading: true, heading: `${kind} ${quote(name)}`, note: failure, failure }];
   };
   if (!known) return failing(`unsupported plugin type ${quote(kind)}`, choose(kind, Object.keys(kinds)));
+  if (!plugin.enabled) return [];
   if (command !== undefined) {
-    if (checksum === "" || /^[\dA-Fa-f]{64}$/.test(checksum)) return [];
-    const reason = `expected checksum of length 64; got ${checksum.length}`;
+    if (kind === "NodeAttestor" && name === "join_token") {
+      const message = "the built-in join_token node attestor cannot be overridden by an external plugin";
+      return failing(message, "remove plugin_cmd");
+    }
+    const flaw = flawOfProgram(command, checksum);
+    if (flaw === undefined) return [];
     return failing(
-      `failed to load plugin ${quote(name)}: ${reason}`,
-      "give the SHA-256 of plugin_cmd, hexadecimal",
+      `failed to load plugin ${quote(name)}: ${flaw}`,
+      flaw.includes("checksum") ? "give the SHA-256 of plugin_cmd, hexadecimal" : "look at plugin_cmd",
     );
   }
+  if (kind === "DataStore" && plugin.dataProblem !== undefined && plugin.dataFile !== undefined)
+    return failing(`failed to get DataStore configuration: ${plugin.dataProblem.message}`, "");
   if (plugin.facts) return [];
   const reason = `no built-in plugin ${quote(name)} for type ${quote(kind)}`;
   const remedy = choose(name, Object.keys(known.plugins));
   return failing(`failed to load plugin ${quote(name)}: ${reason}`, remedy);
+}
+
+/** In the order in which SPIRE finds out. */
+function flawOfProgram(command: string, checksum: string): string | undefined {
+  if (!/^(?:[\dA-Fa-f]{2})*$/.test(checksum)) return "checksum is not a valid hex string";
+  if (checksum !== "" && checksum.length !== 64)
+    return `expected checksum of length 64; got ${checksum.length}`;
+  if (!command.includes("/") || existsSync(command)) return undefined;
+  return `failed to launch plugin: fork/exec ${command}: no such file or directory`;
 }
 
 function choose(name: string, known: readonly string[]): string {
@@ -100,7 +117,7 @@ function countProblem(
 }
 
 function optionProblems(plugin: PluginConfig, origin: Origin): readonly PluginProblem[] {
-  const { facts, data, kind, name } = plugin;
+  const { facts, data, dataProblem, dataFile, kind, name } = plugin;
   if (!facts || plugin.command !== undefined) return [];
   const problem = (message: string, where: string): PluginProblem => {
     const configuring = `failed to configure plugin ${quote(name)}: rpc error: code = InvalidArgument desc = `;
@@ -111,6 +128,14 @@ function optionProblems(plugin: PluginConfig, origin: Origin): readonly PluginPr
       failure: `${kind === "DataStore" ? "" : configuring}${message}${where}`,
     };
   };
+  if (dataProblem !== undefined && dataFile !== undefined && /^open /.test(dataProblem.message)) {
+    const { message } = dataProblem;
+    const failure = `failed to configure plugin ${quote(name)}: failed to load plugin data: ${message}`;
+    const note = `failed to read plugin configuration: ${message}`;
+    return kind === "DataStore" ? [] : [{ loading: false, heading: `${kind} ${quote(name)}`, note, failure }];
+  }
+  if (dataProblem !== undefined)
+    return [problem(dataProblem.message, inParentheses(origin.place(plugin.position), dataProblem.remedy))];
   const unknown = facts.unknownKeys === "refuse" ? data.unknown : [];
   const place = inParentheses(origin.place(plugin.position), undefined);
   return [

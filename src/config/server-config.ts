@@ -98,6 +98,8 @@ export type CredentialComposerConfig = { readonly type: "uniqueid" };
 /** Backups on a schedule. */
 export interface BackupConfig {
   readonly directory: string;
+  /** Where the configuration names it: `file:line:column`; empty when that is not known. */
+  readonly directoryPlace: string;
   readonly intervalMs: number;
   /** At least 1. */
   readonly keep: number;

@@ -64,14 +64,54 @@ const nameOfType = (type: unknown): string =>
   typeof type === "object" && type !== null ? (Object.keys(type)[0] ?? "") : String(type ?? "");
 
 function checkDatabase(data: Readonly<Record<string, unknown>>): readonly string[] {
+  if (data["database_type"] === undefined) return ["malformed database type configuration"];
   const missing = required(
     ["database_type", "datastore-sql: database_type must be set"],
     ["connection_string", "datastore-sql: connection_string must be set"],
   )(data);
   const type = nameOfType(data["database_type"]);
-  if (missing.length > 0 || databases.includes(type)) return missing;
-  return [`datastore-sql: unsupported database_type: ${type}`];
+  if (missing.length > 0) return missing;
+  if (!databases.includes(type))
+    return [
+      typeof data["database_type"] === "string"
+        ? `datastore-sql: unsupported database_type: ${type}`
+        : `unknown database type: ${type}`,
+    ];
+  if (type.startsWith("aws_") && !regionOf(data["database_type"], type))
+    return ["datastore-sql: region must be specified"];
+  return type.endsWith("mysql") ? checkMysql(data) : [];
 }
+
+const namedBlocks = z.record(z.string(), z.object({ region: z.string().optional() }));
+
+const regionOf = (types: unknown, type: string): string | undefined =>
+  namedBlocks.safeParse(types).data?.[type]?.region;
+
+/** What the driver says of a data source name. */
+function checkMysql(data: Readonly<Record<string, unknown>>): readonly string[] {
+  const name = String(data["connection_string"]);
+  if (!name.includes("/"))
+    return ["datastore-sql: invalid DSN: missing the slash separating the database name"];
+  if (/[?&]parseTime=(true|1)(&|$)/i.test(name)) return [];
+  return ["datastore-sql: invalid mysql config: missing parseTime=true param in connection_string"];
+}
+
+/** Of a key manager that keeps its keys in a service. */
+const keyServiceCheck =
+  (...messages: readonly (readonly [option: string, message: string])[]) =>
+  (data: Data): readonly string[] => [
+    ...required(...messages)(data),
+    ...(data["key_identifier_file"] || data["key_identifier_value"]
+      ? []
+      : ["configuration requires a key identifier file or a key identifier value"]),
+  ];
+
+const requireAny =
+  (option: string, message: string) =>
+  (data: Data): readonly string[] => {
+    const value = data[option];
+    return typeof value === "object" && value !== null && Object.keys(value).length > 0 ? [] : [message];
+  };
 
 type Data = Readonly<Record<string, unknown>>;
 
@@ -141,29 +181,50 @@ export const serverPlugins: PluginKinds = {
         { keys_path: text("The file; required") },
         { here: true, unknownKeys: "ignore", check: required(["keys_path", "keys_path is required"]) },
       ),
-      aws_kms: plugin("Keys in AWS KMS", {
-        ...aws,
-        ...keyIdentifier,
-        key_policy_file: text("Policy for new keys, JSON"),
-        key_tags: z.record(z.string(), z.string()).optional().meta({ description: "Tags of keys" }),
-        enable_tag_based_key_discovery: truth("Finds keys by tags", { default: "false" }),
-      }),
-      gcp_kms: plugin("Keys in Google Cloud KMS", {
-        key_ring: text("Key ring"),
-        ...keyIdentifier,
-        key_policy_file: text("Policy for new keys, JSON"),
-        service_account_file: text("Service account, JSON"),
-      }),
-      azure_key_vault: plugin("Keys in Azure Key Vault", {
-        key_vault_uri: text("URI of the vault"),
-        ...keyIdentifier,
-        ...azureApp,
-      }),
-      hashicorp_vault: plugin("Keys in HashiCorp Vault", {
-        transit_engine_path: text("Path of the transit engine", { default: "transit" }),
-        ...keyIdentifier,
-        ...vaultAccess,
-      }),
+      aws_kms: plugin(
+        "Keys in AWS KMS",
+        {
+          ...aws,
+          ...keyIdentifier,
+          key_policy_file: text("Policy for new keys, JSON"),
+          key_tags: z.record(z.string(), z.string()).optional().meta({ description: "Tags of keys" }),
+          enable_tag_based_key_discovery: truth("Finds keys by tags", { default: "false" }),
+        },
+        { check: keyServiceCheck(["region", "configuration is missing a region"]) },
+      ),
+      gcp_kms: plugin(
+        "Keys in Google Cloud KMS",
+        {
+          key_ring: text("Key ring"),
+          ...keyIdentifier,
+          key_policy_file: text("Policy for new keys, JSON"),
+          service_account_file: text("Service account, JSON"),
+        },
+        { check: keyServiceCheck(["key_ring", "configuration is missing the key ring"]) },
+      ),
+      azure_key_vault: plugin(
+        "Keys in Azure Key Vault",
+        {
+          key_vault_uri: text("URI of the vault"),
+          ...keyIdentifier,
+          ...azureApp,
+        },
+        { check: keyServiceCheck(["key_vault_uri", "configuration is missing the Key Vault URI"]) },
+      ),
+      hashicorp_vault: plugin(
+        "Keys in HashiCorp Vault",
+        {
+          transit_engine_path: text("Path of the transit engine", { default: "transit" }),
+          ...keyIdentifier,
+          ...vaultAccess,
+        },
+        {
+          check: (data) =>
+            data["key_identifier_file"] || data["key_identifier_value"]
+              ? []
+              : ["one of 'key_identifier_file' or 'key_identifier_value' must be provided"],
+        },
+      ),
     },
   },
   NodeAttestor: {
@@ -189,32 +250,54 @@ export const serverPlugins: PluginKinds = {
         },
         { here: true, unknownKeys: "ignore", check: checkX509popServer },
       ),
-      sshpop: plugin("SSH host certificates", {
-        cert_authorities: texts("Authorities, in the form of authorized_keys"),
-        cert_authorities_path: text("File with authorities"),
-        canonical_domain: text("Domain that host names must end in"),
-        ...agentPath,
-      }),
-      tpm_devid: plugin("Keys of a TPM", {
-        devid_ca_path: text("Authorities of DevID certificates, PEM"),
-        endorsement_ca_path: text("Authorities of TPM makers, PEM"),
-      }),
+      sshpop: plugin(
+        "SSH host certificates",
+        {
+          cert_authorities: texts("Authorities, in the form of authorized_keys"),
+          cert_authorities_path: text("File with authorities"),
+          canonical_domain: text("Domain that host names must end in"),
+          ...agentPath,
+        },
+        {
+          check: (data) =>
+            data["cert_authorities"] || data["cert_authorities_path"]
+              ? []
+              : ['missing required config value for "cert_authorities" or "cert_authorities_path"'],
+        },
+      ),
+      tpm_devid: plugin(
+        "Keys of a TPM",
+        {
+          devid_ca_path: text("Authorities of DevID certificates, PEM"),
+          endorsement_ca_path: text("Authorities of TPM makers, PEM"),
+        },
+        {
+          check: required(
+            ["devid_ca_path", "devid_ca_path is required"],
+            ["endorsement_ca_path", "endorsement_ca_path is required"],
+          ),
+        },
+      ),
       http_challenge: plugin("A file that the node serves by HTTP", {
         allowed_dns_patterns: texts("Patterns of host names"),
         required_port: integer("Port that must be used"),
         allow_non_root_ports: truth("Allows ports above 1023", { default: "true" }),
         tofu: truth("A host name attests once", { default: "true" }),
       }),
-      k8s_psat: plugin("Kubernetes service account tokens", {
-        clusters: named("Clusters", {
-          service_account_allow_list: texts("`namespace:name` of accounts"),
-          audience: texts("Audiences of tokens", { default: '["spire-server"]' }),
-          kube_config_file: text("Access to the cluster"),
-          allowed_node_label_keys: texts("Node labels that become selectors"),
-          allowed_pod_label_keys: texts("Pod labels that become selectors"),
-          use_pod_uid_for_agent_id: truth("Agents are named by pods", { default: "false" }),
-        }),
-      }),
+      k8s_psat: plugin(
+        "Kubernetes service account tokens",
+        {
+          clusters: named("Clusters", {
+            service_account_allow_list: texts("`namespace:name` of accounts"),
+            audience: texts("Audiences of tokens", { default: '["spire-server"]' }),
+            kube_config_file: text("Access to the cluster"),
+            allowed_node_label_keys: texts("Node labels that become selectors"),
+            allowed_pod_label_keys: texts("Pod labels that become selectors"),
+            use_pod_uid_for_agent_id: truth("Agents are named by pods", { default: "false" }),
+          }),
+        },
+        { check: requireAny("clusters", "No clusters configured, PSAT attestation is effectively disabled") },
+      ),
       aws_iid: plugin("AWS instances", {
         ...aws,
         partition: text("AWS partition", { default: "aws" }),
@@ -231,41 +314,53 @@ export const serverPlugins: PluginKinds = {
         validate_eks_cluster_membership: section("EKS clusters", { eks_cluster_names: texts("Their names") }),
         ...agentPath,
       }),
-      gcp_iit: plugin("Google Cloud instances", {
-        projectid_allow_list: texts("Projects"),
-        use_instance_metadata: truth("Asks for metadata", { default: "false" }),
-        service_account_file: text("Service account, JSON"),
-        allowed_label_keys: texts("Labels that become selectors"),
-        allowed_metadata_keys: texts("Metadata that become selectors"),
-        max_metadata_value_size: integer("Bytes of a metadata value at most", { default: "128" }),
-        ...agentPath,
-      }),
-      azure_msi: plugin("Azure managed identities", {
-        tenants: named("Tenants", {
-          resource_id: text("Audience of tokens"),
-          subscription_id: text("Subscription"),
-          app_id: text("Application"),
-          app_secret: text("Its secret"),
-        }),
-        ...agentPath,
-      }),
-      azure_imds: plugin("Azure instances", {
-        tenants: named("Tenants by domain", {
-          secret_auth: section("Authentication by secret", {
+      gcp_iit: plugin(
+        "Google Cloud instances",
+        {
+          projectid_allow_list: texts("Projects"),
+          use_instance_metadata: truth("Asks for metadata", { default: "false" }),
+          service_account_file: text("Service account, JSON"),
+          allowed_label_keys: texts("Labels that become selectors"),
+          allowed_metadata_keys: texts("Metadata that become selectors"),
+          max_metadata_value_size: integer("Bytes of a metadata value at most", { default: "128" }),
+          ...agentPath,
+        },
+        { check: requireAny("projectid_allow_list", "projectid_allow_list is required") },
+      ),
+      azure_msi: plugin(
+        "Azure managed identities",
+        {
+          tenants: named("Tenants", {
+            resource_id: text("Audience of tokens"),
+            subscription_id: text("Subscription"),
             app_id: text("Application"),
-            app_secret: text("Secret"),
+            app_secret: text("Its secret"),
           }),
-          token_auth: section("Authentication by token", {
-            app_id: text("Application"),
-            token_path: text("File"),
+          ...agentPath,
+        },
+        { check: requireAny("tenants", "configuration must have at least one tenant") },
+      ),
+      azure_imds: plugin(
+        "Azure instances",
+        {
+          tenants: named("Tenants by domain", {
+            secret_auth: section("Authentication by secret", {
+              app_id: text("Application"),
+              app_secret: text("Secret"),
+            }),
+            token_auth: section("Authentication by token", {
+              app_id: text("Application"),
+              token_path: text("File"),
+            }),
+            restrict_to_subscriptions: texts("Subscriptions"),
+            allowed_vm_tags: texts("Tags that become selectors"),
           }),
-          restrict_to_subscriptions: texts("Subscriptions"),
-          allowed_vm_tags: texts("Tags that become selectors"),
-        }),
-        allowed_metadata_domains: texts("Domains of metadata signatures"),
-        trust_bundle_path: text("Authorities of Azure, PEM"),
-        ...agentPath,
-      }),
+          allowed_metadata_domains: texts("Domains of metadata signatures"),
+          trust_bundle_path: text("Authorities of Azure, PEM"),
+          ...agentPath,
+        },
+        { check: requireAny("tenants", "configuration must have at least one tenant") },
+      ),
     },
   },
   UpstreamAuthority: {

@@ -14,7 +14,7 @@ const acme = section(
     email: text("Contact for the ACME account"),
     tos_accepted: truth("Accepts the terms of service", { default: "false" }),
   },
-  { section: "federation.bundle_endpoint.acme" },
+  { section: "bundle endpoint ACME", unknownKeys: "refuse" },
 );
 
 const bundleEndpoint = section(
@@ -40,7 +40,7 @@ const bundleEndpoint = section(
       { unknownKeys: "ignore" },
     ),
   },
-  { section: "federation.bundle_endpoint" },
+  { section: "bundle endpoint", unknownKeys: "refuse" },
 );
 
 const federatesWith = named(
@@ -129,10 +129,11 @@ const server = section("The server itself", {
   default_jwt_svid_ttl: duration("Lifetime of JWT-SVIDs whose entry has none", { default: "5m" }),
   disable_jwt_svids: truth("Issues no JWT-SVIDs", { default: "false" }),
   experimental,
-  federation: section("Exchange of bundles with other trust domains", {
-    bundle_endpoint: bundleEndpoint,
-    federates_with: federatesWith,
-  }),
+  federation: section(
+    "Exchange of bundles with other trust domains",
+    { bundle_endpoint: bundleEndpoint, federates_with: federatesWith },
+    { unknownKeys: "ignore" },
+  ),
   jwt_issuer: text("`iss` claim of JWT-SVIDs"),
   jwt_key_type: text(`Key type of JWT authorities: ${keyTypes}; ca_key_type if not set`),
   ...logOptions,

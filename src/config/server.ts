@@ -25,6 +25,7 @@ import type {
   ServerConfig,
   WitConfig,
 } from "./server-config.ts";
+import { type Notice, serverNotices } from "./server-notices.ts";
 import { type RawServerFile, serverFile } from "./server-schema.ts";
 import { readTelemetry } from "./telemetry.ts";
 import { readX509popServer } from "./x509pop.ts";
@@ -33,6 +34,8 @@ import { readX509popServer } from "./x509pop.ts";
 export interface Loaded<Config> extends Findings {
   readonly config: Config;
   readonly pluginProblems: readonly PluginProblem[];
+  /** What SPIRE logs of it; warnings are besides. */
+  readonly notices?: readonly Notice[];
   /** What SIGUSR1 makes a running program read anew. */
   readonly pluginFiles: readonly PluginFile<Config>[];
 }
@@ -46,7 +49,11 @@ export async function loadServer(sources: Sources): Promise<Loaded<ServerConfig>
   const settings = checkServer(file, checks, features);
   if (sources.path !== undefined && !file.plugins)
     throw file.origin.problem("plugins section must be configured", "");
-  const health = readHealth(file.raw.health_checks, file.origin);
+  const findings = findingsOf(serverFile, file);
+  // A key that nobody knows is told before what SPIRE finds out only when it runs.
+  const { health_checks: healthChecks, telemetry }: Partial<RawServerFile> =
+    findings.refusedKeys.length > 0 ? {} : file.raw;
+  const health = readHealth(healthChecks, file.origin);
   const raw = file.raw.server?.federation;
   const federation = raw && readFederation(raw, settings.trustDomain, file.origin, checks);
   const config = {
@@ -55,15 +62,15 @@ export async function loadServer(sources: Sources): Promise<Loaded<ServerConfig>
     ...(federation && { federation: federation.config }),
     ...(health && { health }),
     ...(file.raw.server?.backup && { backup: readBackup(file.raw.server.backup, file.origin, checks) }),
-    ...(file.raw.telemetry && { telemetry: readTelemetry(file.raw.telemetry, file.origin, checks) }),
+    ...(telemetry && { telemetry: readTelemetry(telemetry, file.origin, checks) }),
   };
   requireKeysToBackUp(config, file.origin);
   await resolveBindAddress(config, file);
-  const findings = findingsOf(serverFile, file);
   return {
     config,
     ...findings,
     warnings: [...features.warnings, ...(federation?.warnings ?? []), ...findings.warnings],
+    notices: serverNotices(file.raw.server ?? {}, federation?.config.bundleEndpoint?.refreshHintSeconds),
     pluginProblems: file.plugins ? pluginProblems("server", file.plugins, file.origin) : [],
     pluginFiles: pluginFilesOf("server", file, (plugins) => ({
       ...config,
@@ -79,13 +86,14 @@ const authorityTypes: readonly KeyType[] = ["rsa-2048", "rsa-4096", "ec-p256", "
 function checkServer({ raw, origin }: ConfigFile<RawServerFile>, checks: Checks, { witSvids }: FeatureFlags) {
   const server: Raw = raw.server ?? {};
   const { required } = checks;
-  const bindAddress = required(server.bind_address ?? "0.0.0.0", "server.bind_address");
+  const bindAddress = server.bind_address || "0.0.0.0";
+  const bindPort = readBindPort(server.bind_port ?? 8081, bindAddress, origin);
   required(server.trust_domain, "server.trust_domain");
   const dataDir = required(server.data_dir, "server.data_dir");
   const log = checks.log(server, "server");
   const caKeyType = readKeyType(checks, server.ca_key_type, "ca_key_type", "ec-p256");
   const optional = checkOptional(server, checks);
-  checkMoot(server, checks);
+  checkMoot(server, checks, origin);
   if (server.experimental?.named_pipe_name) {
     const message =
       "invalid configuration: named_pipe_name is not supported in this platform; please use socket_path instead";
@@ -93,9 +101,10 @@ function checkServer({ raw, origin }: ConfigFile<RawServerFile>, checks: Checks,
   }
   return {
     trustDomain: checks.trustDomain(server.trust_domain, "server.trust_domain"),
-    bindAddress,
-    bindPort: checks.port(server.bind_port ?? 8081, "server.bind_port", 0),
-    socketPath: required(server.socket_path ?? "/tmp/spire-server/private/api.sock", "server.socket_path"),
+    // An IPv6 address may stand in brackets.
+    bindAddress: bindAddress.replace(/^[[\]]+|[[\]]+$/g, ""),
+    bindPort,
+    socketPath: server.socket_path || "/tmp/spire-server/private/api.sock",
     dataDir,
     log,
     proxyProtocolTrustedCidrs: readTrustedProxies(server.proxy_protocol_trusted_cidrs ?? [], origin),
@@ -116,6 +125,13 @@ function checkServer({ raw, origin }: ConfigFile<RawServerFile>, checks: Checks,
     ...(server.jwt_issuer && { jwtIssuer: server.jwt_issuer }),
     ...(server.ca_subject && { caSubject: readSubject(server.ca_subject) }),
   };
+}
+
+/** 0 is a free port. */
+function readBindPort(port: number, bindAddress: string, { problem }: Origin): number {
+  if (port >= 0 && port <= 65_535) return port;
+  const message = `could not resolve bind address "${bindAddress}:${port}": address ${port}: invalid port`;
+  throw problem(message, "server.bind_port", "bind_port must be a port number");
 }
 
 function readKeyType(checks: Checks, value: string | undefined, path: string, otherwise: KeyType): KeyType {
@@ -200,14 +216,17 @@ function checkOptional(server: Raw, { seconds }: Checks) {
 }
 
 /** Options without effect still have to make sense. */
-function checkMoot(server: Raw, { durationMs }: Checks): void {
-  const staleness = server.max_attested_node_info_staleness;
+function checkMoot(server: Raw, { anyDuration }: Checks, origin: Origin): void {
+  const { experimental = {}, max_attested_node_info_staleness: staleness } = server;
+  if (experimental.event_timeout && experimental.sql_transaction_timeout) {
+    const message = "both experimental sql_transaction_timeout and event_timeout set, only set event_timeout";
+    throw origin.problem(message, "server.experimental.sql_transaction_timeout");
+  }
   const text = `could not parse max attested node staleness ${quoted(staleness)}`;
-  durationMs(staleness, "server.max_attested_node_info_staleness", text);
-  const { experimental = {} } = server;
+  if (staleness !== undefined) anyDuration(staleness, "server.max_attested_node_info_staleness", text);
   for (const [option, name] of Object.entries(experimentalDurations)) {
-    const path = `server.experimental.${option}`;
-    durationMs(experimental[option as keyof typeof experimentalDurations], path, `could not parse ${name}`);
+    const value = experimental[option as keyof typeof experimentalDurations];
+    if (value) anyDuration(value, `server.experimental.${option}`, `could not parse ${name}`);
   }
 }
 
@@ -260,13 +279,13 @@ async function resolveBindAddress(
   { bindAddress, bindPort }: { readonly bindAddress: string; readonly bindPort: number },
   { origin }: ConfigFile<RawServerFile>,
 ): Promise<void> {
-  const host = bindAddress.replace(/^\[(.*)\]$/, "$1");
-  if (isIP(host) !== 0) return;
+  if (isIP(bindAddress) !== 0) return;
   try {
-    if (!/^[\w.-]+$/.test(host)) throw new Error("no name has such characters");
-    await lookup(host);
+    // The system's resolver would also take 127.1 and 5 for addresses.
+    if (!/^[\w.-]+$/.test(bindAddress) || !/[a-z_-]/i.test(bindAddress)) throw new Error("it is no name");
+    await lookup(bindAddress);
   } catch {
-    const message = `could not resolve bind address "${bindAddress}:${bindPort}": lookup ${host}: no such host`;
+    const message = `could not resolve bind address "${bindAddress}:${bindPort}": lookup ${bindAddress}: no such host`;
     throw origin.problem(
       message,
       "server.bind_address",

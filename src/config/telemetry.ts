@@ -75,14 +75,13 @@ export function readTelemetry(raw: RawTelemetry, origin: Origin, checks: Checks)
 const prometheusPath = "telemetry.Prometheus";
 
 function readPrometheus(
-  { host, port, tls }: RawPrometheus,
+  { host, port = 0, tls }: RawPrometheus,
   origin: Origin,
   checks: Checks,
 ): PrometheusConfig {
-  checks.required(port === undefined ? undefined : String(port), `${prometheusPath}.port`);
   return {
     host: host || "localhost",
-    port: checks.port(port ?? 0, `${prometheusPath}.port`, 0),
+    port: checks.port(port, `${prometheusPath}.port`, 0),
     ...(tls && { tls: readTls(tls, origin) }),
   };
 }

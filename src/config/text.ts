@@ -12,7 +12,10 @@ export const readConfigText = (path: string): string =>
 
 /** What `plugin_data_file` names. @throws SpireError as above. */
 export const readPluginText = (path: string): string =>
-  readText(path, (absolute) => `could not find plugin_data_file ${absolute}: make it, or name another one`);
+  readText(
+    path,
+    () => `open ${path}: no such file or directory (plugin_data_file: make it, or name another one)`,
+  );
 
 function readText(path: string, missing: (path: string) => string): string {
   try {
@@ -34,7 +37,8 @@ function unreadable(path: string, cause: unknown, missing: (path: string) => str
       { cause },
     );
   }
-  const message = `unable to read configuration at ${quote(path)}: open ${path}: ${systemErrorText(cause)}`;
+  const action = cause instanceof Error && "code" in cause && cause.code === "EISDIR" ? "read" : "open";
+  const message = `unable to read configuration at ${quote(path)}: ${action} ${path}: ${systemErrorText(cause)}`;
   return new SpireError("FAILED_PRECONDITION", message, { cause });
 }
 

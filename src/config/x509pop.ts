@@ -51,15 +51,15 @@ function checkNoBundles(data: Data): readonly string[] {
 
 function checkBundles(data: Data): readonly string[] {
   const { ca_bundle_paths: several } = data;
-  if (textIn(data, "ca_bundle_path") !== "" && Array.isArray(several) && several.length > 0) {
-    return ["only one of ca_bundle_path or ca_bundle_paths can be configured, not both"];
-  }
+  const isBoth = textIn(data, "ca_bundle_path") !== "" && Array.isArray(several) && several.length > 0;
+  const both = "only one of ca_bundle_path or ca_bundle_paths can be configured, not both";
   const paths = bundlePathsOf(data);
   if (paths.length === 0) return ["one of ca_bundle_path or ca_bundle_paths must be configured"];
-  return paths.flatMap((path) => {
+  const flaws = paths.flatMap((path) => {
     const reason = flawOfBundle(path);
     return reason === undefined ? [] : [`unable to load trust bundle ${quote(path)}: ${reason}`];
   });
+  return isBoth ? [both, ...flaws] : flaws;
 }
 
 function flawOfBundle(path: string): string | undefined {
@@ -84,7 +84,7 @@ function checkAgentPathTemplate(data: Data): readonly string[] {
     parseAgentPathTemplate(template);
     return [];
   } catch (error) {
-    return [`failed to parse agent svid template: ${quote(template)}: ${SpireError.from(error).message}`];
+    return [`failed to parse agent svid template: ${quote(template)} (${SpireError.from(error).message})`];
   }
 }
 

@@ -1,5 +1,5 @@
 /** Runs a server or an agent as a process: opens its log, starts it, waits for its end, closes it. */
-import { closeSync, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { version } from "../../package.json";
 import type { AgentConfig } from "../config/agent.ts";
@@ -10,10 +10,11 @@ import type { ServerConfig } from "../config/server-config.ts";
 import { systemClock } from "../core/clock.ts";
 import { invalidArgument, SpireError } from "../core/errors.ts";
 import type { Logger, LogLevel } from "../core/log.ts";
-import { reasonOf } from "../files/failure.ts";
 import { createLog, type Log, type LogFormat, parseLogLevel } from "../telemetry/logging.ts";
 import { type AgentSettings, defaultAgentSettings, startAgent } from "./agent.ts";
 import { backUpInChild } from "./backup/child.ts";
+import { atEveryAddress } from "./every-address.ts";
+import { logToStream, openLogFile } from "./log-file.ts";
 import { createReconfiguration, needsRestart, type Reconfigure } from "./reconfigure.ts";
 import { defaultServerSettings, type ServerSettings } from "./server/settings.ts";
 import { startServer } from "./server.ts";
@@ -28,7 +29,7 @@ export async function serveServer(loaded: Loaded<ServerConfig>, stop: Promise<vo
   refuseDebugger(process.env);
   const { log: logSettings, ...config } = loaded.config;
   return supervise("Server", loaded, logSettings, async (log) => {
-    const settings: ServerSettings = { ...defaultServerSettings, ...config, version };
+    const settings: ServerSettings = { ...defaultServerSettings, ...atEveryAddress(config), version };
     log.logger.info("Configured", {
       admin_ids: config.adminIds,
       data_dir: config.dataDir,
@@ -164,6 +165,7 @@ async function supervise(
   ];
   try {
     refuseUnknown(loaded, log.logger);
+    for (const { level, message, fields } of loaded.notices ?? []) log.logger[level](message, fields);
     for (const warning of loaded.warnings) log.logger.warn(warning);
     if (who === "Agent" && !problem) makeSocketDirectory(loaded.config.socketPath, log.logger);
     return await runLogged(who, log, async () => {
@@ -225,23 +227,13 @@ interface ProcessLog extends Log {
 
 function openLog({ level, format, file }: LogSettings): ProcessLog {
   const options = { level: readLevel(level), format: readFormat(format) };
+  const complain = (reason: string) => void process.stderr.write(`${reason}\n`);
   if (file === "") {
-    return {
-      ...createLog({ ...options, write: (line) => void process.stdout.write(line) }),
-      reopen: () => {},
-      close: () => {},
-    };
+    const { write, close } = logToStream(process.stdout, complain);
+    return { ...createLog({ ...options, write }), reopen: () => {}, close };
   }
-  let descriptor = openForAppend(file);
-  return {
-    ...createLog({ ...options, write: (line) => void writeSync(descriptor, line) }),
-    reopen() {
-      const old = descriptor;
-      descriptor = openForAppend(file);
-      closeSync(old);
-    },
-    close: () => closeSync(descriptor),
-  };
+  const { write, reopen, close } = openLogFile(file, complain);
+  return { ...createLog({ ...options, write }), reopen, close };
 }
 
 function readLevel(text: string): LogLevel {
@@ -259,15 +251,4 @@ function readFormat(text: string): LogFormat {
     "INVALID_ARGUMENT",
     `could not start logger: unknown logger format: ${JSON.stringify(text)}`,
   );
-}
-
-/** Readable by the group, as SPIRE has it. */
-function openForAppend(path: string): number {
-  try {
-    return openSync(path, "a", 0o640);
-  } catch (error) {
-    throw new SpireError("FAILED_PRECONDITION", `could not start logger: ${reasonOf(error)} (log_file)`, {
-      cause: error,
-    });
-  }
 }

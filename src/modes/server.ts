@@ -8,7 +8,7 @@ import type { TrustBundle } from "../core/trust-bundle.ts";
 import { finishReplacement } from "../plugins/datastores/sqlite/replacement.ts";
 import type { LogLevelControl } from "../server/api/logger.ts";
 import { createAttestation } from "../server/attest.ts";
-import { claimDataDir } from "../server/data-dir.ts";
+import { claimDataDir, refuseForeignFiles } from "../server/data-dir.ts";
 import { startBundleRefresh } from "../server/federation/refresh.ts";
 import { createRelationships } from "../server/federation/relationships.ts";
 import { createServerChecks, type HealthParts } from "../server/health.ts";
@@ -100,7 +100,11 @@ async function compose(
   const context: ServerContext = { settings, clock, log, logOf, metrics, cleanup };
 
   // Nothing is written before all of this holds. Keys may be among what a restore has still to put in place.
-  await finishReplacement(settings.dataStore.path);
+  const { dataStore, keyManager } = settings;
+  const keysPath = keyManager.type === "disk" ? keyManager.keysPath : undefined;
+  const files = { databasePath: dataStore.path, keysPath };
+  refuseForeignFiles(files);
+  await finishReplacement(files);
   await checkSurroundings(settings, log);
   const { verifiers, reconfigure } = await createNodeVerifiers(settings, { clock, log });
   const health = await listenForHealth(context);
@@ -133,6 +137,7 @@ async function compose(
   const attestation = createAttestation({ authority, registry, verifiers, agentIdAsSelector, log });
   const services = createServices({
     ...state,
+    adminIds: settings.adminIds,
     clock,
     log,
     metrics,
@@ -146,7 +151,7 @@ async function compose(
   const endpoint = await listenForBundles(context, state);
   const prometheusAddress = await telemetry?.listen({ identity, registry });
   await startTasks(context, state, { upstreamPlugin, backUp });
-  health?.begin({ registry, authority, clock });
+  health?.begin({ registry, authority: state.unrecorded, clock });
   if (logLevel) log.info("Logger service configured", { launch_log_level: logLevel.level() });
   api.announce();
 
@@ -183,7 +188,7 @@ async function listenForHealth({
   let parts: HealthParts | undefined;
   const checks = createServerChecks(() => parts);
   const { listenHealth } = await import("../telemetry/health.ts");
-  const listener = listenHealth({ ...settings.health, checks, clock, log });
+  const listener = await listenHealth({ ...settings.health, checks, clock, log });
   cleanup.add(() => listener.close());
   return {
     address: listener.address,

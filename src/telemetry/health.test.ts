@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { connect } from "node:net";
 import golden from "../../test/golden/metrics/health-endpoints.json";
 import { createManualClock, type ManualClock } from "../core/clock.ts";
 import { nullLogger } from "../core/log.ts";
@@ -10,11 +11,11 @@ afterEach(() => listener?.close());
 
 const well: PartHealth = { live: true, ready: true };
 
-function listen(checks: HealthChecks, options: { clock?: ManualClock; livePath?: string } = {}) {
+async function listen(checks: HealthChecks, options: { clock?: ManualClock; livePath?: string } = {}) {
   const clock = options.clock ?? createManualClock(0);
   const paths = { livePath: options.livePath ?? "/live", readyPath: "/ready" };
   const where = { host: "localhost", port: 0, ...paths };
-  listener = listenHealth({ ...where, checks, clock, log: nullLogger });
+  listener = await listenHealth({ ...where, checks, clock, log: nullLogger });
   return (path: string, method = "GET") => fetch(`http://${listener?.address}${path}`, { method });
 }
 
@@ -29,7 +30,7 @@ describe("answers are SPIRE's", () => {
   };
   const recorded = Object.entries(golden).filter(([name]) => name.startsWith("server "));
   test.each(recorded)("%s", async (name, text) => {
-    const ask = listen(checks);
+    const ask = await listen(checks);
     const answer = await ask(name.replace("server GET ", ""));
     const [head = "", body] = text.split("\n\n");
     expect(head).toStartWith(`HTTP/1.1 ${answer.status} `);
@@ -42,7 +43,7 @@ describe("answers are SPIRE's", () => {
 });
 
 test("a part that isn't ready makes the program not ready, and it stays alive", async () => {
-  const ask = listen({
+  const ask = await listen({
     server: async () => ({ live: true, ready: false, details: { get_bundle_err: "not yet" } }),
     "server.ca": async () => well,
   });
@@ -53,7 +54,7 @@ test("a part that isn't ready makes the program not ready, and it stays alive", 
 });
 
 test("a check that throws is one that failed", async () => {
-  const ask = listen({
+  const ask = await listen({
     server: async () => {
       throw new Error("no disk");
     },
@@ -72,7 +73,7 @@ test("parts are asked at most once a second, and their changes are logged once",
     return state;
   };
   const where = { host: "127.0.0.1", port: 0, livePath: "/live", readyPath: "/ready" };
-  listener = listenHealth({ ...where, checks: { server: check }, clock, log });
+  listener = await listenHealth({ ...where, checks: { server: check }, clock, log });
   const ask = () => status(fetch(`http://${listener?.address}/ready`));
   expect(await Promise.all([ask(), ask(), ask()])).toEqual([200, 200, 200]);
   expect(asked).toBe(1);
@@ -94,16 +95,36 @@ test("parts are asked at most once a second, and their changes are logged once",
 });
 
 test("paths are the operator's, and nothing in them is a pattern", async () => {
-  const ask = listen({ server: async () => well }, { livePath: "/:name/*" });
+  const ask = await listen({ server: async () => well }, { livePath: "/:name/*" });
   expect(await status(ask("/:name/*"))).toBe(200);
   expect(await status(ask("/a/b"))).toBe(404);
   expect(await status(ask("/live"))).toBe(404);
 });
 
-test("a port in use is an error that names the option", () => {
-  listen({ server: async () => well });
+test("a port in use is an error that names the option", async () => {
+  await listen({ server: async () => well });
   const port = Number(listener?.address.split(":")[1]);
   const where = { host: "127.0.0.1", port, livePath: "/live", readyPath: "/ready" };
-  const again = () => listenHealth({ ...where, checks: {}, clock: createManualClock(0), log: nullLogger });
-  expect(again).toThrow(`could not listen at 127.0.0.1:${port} (health_checks.bind_port)`);
+  const again = listenHealth({ ...where, checks: {}, clock: createManualClock(0), log: nullLogger });
+  const error = await again.catch((caught: unknown) => caught);
+  expect(String(error)).toContain(`could not listen at 127.0.0.1:${port} (health_checks.bind_port)`);
+});
+
+test("what is no path, and other methods, get an answer as well", async () => {
+  await listen({ server: async () => well });
+  const [host, port] = listener?.address.split(":") ?? [];
+  for (const [line, code] of [
+    ["GET http://elsewhere/ready HTTP/1.1", "200"],
+    ["GET /ready?verbose HTTP/1.1", "200"],
+    ["HEAD /ready HTTP/1.1", "200"],
+    ["GET //ready HTTP/1.1", "404"],
+    ["POST /ready HTTP/1.1", "404"],
+    ["OPTIONS * HTTP/1.1", "404"],
+  ]) {
+    const socket = connect(Number(port), host);
+    socket.write(`${line}\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    const head = await new Promise((resolve) => socket.once("data", (bytes) => resolve(bytes.toString())));
+    expect([line, String(head).slice(9, 12)]).toEqual([line, code]);
+    socket.destroy();
+  }
 });

@@ -1,8 +1,11 @@
 /** Health over HTTP: whether a program is alive, and whether it is ready, with what its parts say. */
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTcpServer, type Server } from "node:net";
 import { Hono } from "hono";
 import type { Clock } from "../core/clock.ts";
 import { SpireError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
+import { type Connection, createConnections } from "./connections.ts";
 
 /** What a part of the program says about itself; `undefined` details are none. */
 export interface PartHealth {
@@ -36,6 +39,8 @@ export interface HealthListener {
   close(): Promise<void>;
 }
 
+/** What a connection may take between two questions. */
+const idleMs = 60_000;
 /** Anybody who reaches the port may ask, and some checks sign or read the database. */
 const goodForMs = 1_000;
 
@@ -43,17 +48,46 @@ const goodForMs = 1_000;
  * `GET` of either path answers 200 or 500, with the details of each part as JSON, as SPIRE does.
  * @throws SpireError UNAVAILABLE when the address can't be listened at.
  */
-export function listenHealth(options: HealthListenerOptions): HealthListener {
+export async function listenHealth(options: HealthListenerOptions): Promise<HealthListener> {
   const log = options.log.with({ subsystem_name: "health" });
-  const look = createLook({ ...options, log });
-  const routes = createRoutes(options, look);
-  const server = serve(options, routes);
-  const address = joinAddress(options.host, server.port ?? options.port);
+  const routes = createRoutes(options, createLook({ ...options, log }));
+  const accepted = createConnections("health", options.clock, log);
+  const connections = new WeakMap<object, Connection>();
+  const http = createHttpServer((request, response) => {
+    connections.get(request.socket)?.keep(idleMs);
+    answer(routes, request, response).catch((error: unknown) => {
+      log.debug("Health question failed", { error });
+      response.destroy();
+    });
+  });
+  const listener = createTcpServer((socket) => {
+    connections.set(socket, accepted.add(socket));
+    http.emit("connection", socket);
+  });
+  const address = await listen(listener, options);
+  listener.on("error", (error) => log.error("Health listener failed", { error }));
   log.info("Serving health checks", { address });
   return {
     address,
-    close: () => server.stop(true),
+    async close() {
+      const closed = new Promise((resolve) => listener.close(resolve));
+      accepted.destroyAll();
+      await closed;
+    },
   };
+}
+
+/** A question is its method and its path. */
+async function answer(routes: Hono, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = URL.parse(request.url ?? "", "http://health");
+  const { status, headers, body } = await ask(routes, url?.pathname ?? "/", request.method ?? "GET");
+  response.writeHead(status, { ...headers, "Content-Length": Buffer.byteLength(body) });
+  response.end(request.method === "HEAD" ? undefined : body);
+}
+
+async function ask(routes: Hono, path: string, method: string) {
+  const found = await routes.request(path, { method });
+  return { status: found.status, headers: Object.fromEntries(found.headers), body: await found.text() };
 }
 
 type Found = Readonly<Record<string, PartHealth>>;
@@ -118,22 +152,20 @@ async function answerOf(check: () => Promise<PartHealth>): Promise<PartHealth> {
   }
 }
 
-function serve({ host, port }: HealthListenerOptions, routes: Hono) {
-  try {
-    return Bun.serve({
-      // "localhost" may be an IPv6 address first; probes and SPIRE mean the other one.
-      hostname: host === "localhost" ? "127.0.0.1" : host,
-      port,
-      // Bun would let a second process take the same port, and share its calls.
-      reusePort: false,
-      development: false,
-      fetch: (request) => routes.fetch(request),
+function listen(listener: Server, { host, port }: HealthListenerOptions): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const failed = (cause: Error) => {
+      const message = `could not listen at ${joinAddress(host, port)} (health_checks.bind_port): ${cause.message}`;
+      reject(new SpireError("UNAVAILABLE", message, { cause }));
+    };
+    listener.once("error", failed);
+    // "localhost" may be an IPv6 address first; probes and SPIRE mean the other one.
+    listener.listen({ host: host === "localhost" ? "127.0.0.1" : host, port }, () => {
+      listener.off("error", failed);
+      const bound = listener.address();
+      resolve(joinAddress(host, typeof bound === "object" && bound !== null ? bound.port : port));
     });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    const message = `could not listen at ${joinAddress(host, port)} (health_checks.bind_port): ${reason}`;
-    throw new SpireError("UNAVAILABLE", message, { cause });
-  }
+  });
 }
 
 const joinAddress = (host: string, port: number): string =>

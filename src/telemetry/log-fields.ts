@@ -59,9 +59,17 @@ function errorText(error: Error): string {
 
 /** A value after `key=`, quoted where logrus quotes. */
 export function formatField(value: unknown): string {
-  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  const text = Array.isArray(value)
+    ? listText(value)
+    : typeof value === "object"
+      ? JSON.stringify(value)
+      : String(value);
   return /^[A-Za-z0-9\-._/@^+]*$/.test(text) ? text : escapeControls(JSON.stringify(text));
 }
+
+/** `[a b]`, as Go prints lists of texts. */
+const listText = (items: readonly unknown[]): string =>
+  items.some((item) => typeof item === "object") ? JSON.stringify(items) : `[${items.join(" ")}]`;
 
 /** Characters; more than any line needs. A request may have megabytes, and anybody may send one. */
 const longestText = 32 * 1024;

@@ -5,10 +5,9 @@ import { createServer as createTcpServer, type Server, type Socket } from "node:
 import { createServer as createTlsServer, type SecureContextOptions, type TLSSocket } from "node:tls";
 import { gzipSync } from "node:zlib";
 import type { Clock } from "../core/clock.ts";
-import { createConnectionLimit } from "../core/connection-limit.ts";
 import { SpireError } from "../core/errors.ts";
-import { networkOf } from "../core/ip-address.ts";
 import type { Logger } from "../core/log.ts";
+import { type Connection, createConnections } from "./connections.ts";
 
 /** How the listener shows itself, and whom it lets in. */
 export interface PrometheusTls {
@@ -42,25 +41,13 @@ export interface PrometheusListener {
 
 /** What a connection may take between two requests: Prometheus comes back every minute or so. */
 const idleMs = 5 * 60_000;
-/** What one may take up to its first request. */
-const firstMs = 20_000;
-/** One or two programs ask; a flood must not use up the process's descriptors. */
-const mostConnections = 100;
-
-interface Connection {
-  /** Counts its idle time anew. */
-  keep(forMs: number): void;
-}
 
 /** @throws SpireError UNAVAILABLE when the address can't be listened at. */
 export async function listenPrometheus(options: PrometheusListenerOptions): Promise<PrometheusListener> {
   const { host, port, tls, clock, log } = options;
-  const sockets = new Set<Socket>();
+  const accepted = createConnections("Prometheus", clock, log);
   /** By the stream on which HTTP is spoken. */
   const connections = new WeakMap<object, Connection>();
-  const limit = createConnectionLimit<Socket>(mostConnections, (network) =>
-    log.debug("Too many Prometheus connections", { caller_addr: network }),
-  );
   const http = createHttpServer((request, response) => {
     // A certificate that held when the connection opened may have ended since.
     if (!isAllowed(request.socket)) return;
@@ -80,32 +67,13 @@ export async function listenPrometheus(options: PrometheusListenerOptions): Prom
     }
   }
 
-  function track(socket: Socket): Connection {
-    let cancelTimer = () => {};
-    sockets.add(socket);
-    socket.on("error", (error) => log.debug("Prometheus connection failed", { error }));
-    socket.once("close", () => {
-      cancelTimer();
-      sockets.delete(socket);
-      limit.remove(socket);
-    });
-    limit.add(socket, networkOf(socket.remoteAddress ?? ""));
-    return {
-      keep(forMs) {
-        cancelTimer();
-        cancelTimer = clock.after(forMs, () => socket.destroy());
-      },
-    };
-  }
-
   const serve = (stream: Socket, connection: Connection | undefined): void => {
     if (connection) connections.set(stream, connection);
     if (isAllowed(stream)) http.emit("connection", stream);
   };
   const secured = tls && createTlsLayer(tls, serve, log);
   const listener = createTcpServer((socket) => {
-    const connection = track(socket);
-    connection.keep(firstMs);
+    const connection = accepted.add(socket);
     if (secured) secured.accept(socket, connection);
     else serve(socket, connection);
   });
@@ -122,7 +90,7 @@ export async function listenPrometheus(options: PrometheusListenerOptions): Prom
     async close() {
       secured?.stop();
       const closed = new Promise((resolve) => listener.close(resolve));
-      for (const socket of sockets) socket.destroy();
+      accepted.destroyAll();
       await closed;
     },
   };

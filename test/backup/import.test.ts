@@ -150,8 +150,8 @@ test("entries, agents, bundles, relationships and tokens are what they were", as
       spiffeId: makeSpiffeId(trustDomain, "/all"),
       parentId: recordedAgent,
       selectors: [
-        { type: "unix", value: "gid:2" },
         { type: "unix", value: "uid:1" },
+        { type: "unix", value: "gid:2" },
       ],
       x509SvidTtl: 61,
       jwtSvidTtl: 62,

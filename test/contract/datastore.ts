@@ -123,12 +123,25 @@ export function datastoreContract(name: string, open: () => Promise<Store>): voi
         const entry = await create(full);
         expect(entry).toEqual({
           ...full,
-          selectors: selectors("a:with:colons", "b", 'quote"'),
           federatesWith: [one, two],
           revisionNumber: 0,
           createdAt: now,
         });
         expect(await store.entries.get(["own-id"])).toEqual([entry]);
+      });
+
+      test("have their selectors in the order given, each once, and are the same in any order", async () => {
+        await create({ id: "e", selectors: selectors("b", "a", "b") });
+        const stored = async () => (await store.entries.get(["e"]))[0]?.selectors;
+        expect(await stored()).toEqual(selectors("b", "a"));
+        const [again] = await store.entries.create([draft({ selectors: selectors("a", "b") })], now);
+        expect(again).toMatchObject({ existing: true, entry: { id: "e", selectors: selectors("b", "a") } });
+        await store.entries.update([{ id: "e", fields: { selectors: selectors("a", "b") } }]);
+        expect(await stored()).toEqual(selectors("a", "b"));
+        await store.entries.update([{ id: "e", fields: { selectors: selectors("c", "b") } }]);
+        expect(await stored()).toEqual(selectors("c", "b"));
+        await store.entries.update([{ id: "e", fields: { hint: "h" } }]);
+        expect(await stored()).toEqual(selectors("c", "b"));
       });
 
       test("without an ID get a UUID each", async () => {
@@ -285,11 +298,12 @@ export function datastoreContract(name: string, open: () => Promise<Store>): voi
         }
       });
 
-      test("come in pages: a full last page yields a token and then an empty page", async () => {
+      test("come in pages: the last page with entries yields a token too, and then an empty page", async () => {
         for (const path of ["/1", "/2", "/3", "/4"]) await create({ id: path.slice(1), spiffeId: id(path) });
         const sizes = async (size: number) =>
           (await allPages((page) => store.entries.list({}, page), size)).map((page) => page.length);
-        expect(await sizes(3)).toEqual([3, 1]);
+        expect(await sizes(3)).toEqual([3, 1, 0]);
+        expect(await sizes(5)).toEqual([4, 0]);
         expect(await sizes(2)).toEqual([2, 2, 0]);
         expect(await sizes(0)).toEqual([4]);
         expect(await sizes(-1)).toEqual([4]);
@@ -299,7 +313,7 @@ export function datastoreContract(name: string, open: () => Promise<Store>): voi
           items: [],
           nextToken: "",
         });
-        expect(await store.entries.list({}, { size: 2, token: "18446744073709551615" })).toEqual({
+        expect(await store.entries.list({}, { size: 2, token: "9223372036854775807" })).toEqual({
           items: [],
           nextToken: "",
         });
@@ -309,12 +323,15 @@ export function datastoreContract(name: string, open: () => Promise<Store>): voi
         expect(rest.items.map((entry) => entry.id)).toEqual(["2", "3", "4"]);
       });
 
-      test.each(["bogus", "-1", "1.5", "1 OR 1"])("refuse the page token %p", async (token) => {
-        const refusal = { code: "INTERNAL", message: `could not parse token '${token}'` };
-        await expect(store.entries.list({}, { size: 2, token })).rejects.toMatchObject(refusal);
-        await expect(store.nodes.list({}, { size: 2, token })).rejects.toMatchObject(refusal);
-        await expect(store.bundles.list({ size: 2, token })).rejects.toMatchObject(refusal);
-      });
+      test.each(["bogus", "-1", "1.5", "1 OR 1", "9223372036854775808"])(
+        "refuse the page token %p",
+        async (token) => {
+          const refusal = { code: "INTERNAL", message: `could not parse token '${token}'` };
+          await expect(store.entries.list({}, { size: 2, token })).rejects.toMatchObject(refusal);
+          await expect(store.nodes.list({}, { size: 2, token })).rejects.toMatchObject(refusal);
+          await expect(store.bundles.list({ size: 2, token })).rejects.toMatchObject(refusal);
+        },
+      );
     });
 
     describe("nodes", () => {

@@ -17,7 +17,11 @@ test("signals that follow the first one cut nothing short", async () => {
     expect(await server.ended).toBe(0);
     expect(await server.out.all()).toContain("Server stopped gracefully");
     // The database was closed: nothing of it is left in a log.
-    expect(readdirSync(server.dataDir).sort()).toEqual(["datastore.sqlite3", "keys.json"]);
+    expect(readdirSync(server.dataDir).sort()).toEqual([
+      "datastore.sqlite3",
+      "datastore.sqlite3.sha256",
+      "keys.json",
+    ]);
     expect(existsSync(server.socket)).toBe(false);
   }
 });

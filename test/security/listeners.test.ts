@@ -9,6 +9,7 @@ import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
 import { RotationService } from "../../src/rpc/gen/spire/server/rotation/v1/rotation.ts";
 import { pemOf } from "../../src/rpc/tls.ts";
 import { listenBundleEndpoint } from "../../src/server/federation/bundle-endpoint.ts";
+import { listenHealth } from "../../src/telemetry/health.ts";
 import { listenPrometheus, type PrometheusTls } from "../../src/telemetry/prometheus-listener.ts";
 import { createDomain } from "../server/endpoints.ts";
 import { startTestServer } from "../server/running.ts";
@@ -127,6 +128,43 @@ describe("metrics", () => {
     socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     await closed;
     expect(text).toBe("");
+  });
+});
+
+describe("health checks", () => {
+  async function health(clock = createManualClock(Date.now())) {
+    const check = async () => ({ live: true, ready: true });
+    const where = { host: "127.0.0.1", port: 0, livePath: "/live", readyPath: "/ready" };
+    const listener = await listenHealth({ ...where, checks: { server: check }, clock, log: nullLogger });
+    closers.push(() => listener.close());
+    return { ...listener, port: portOf(listener.address), clock };
+  }
+  const question = "GET /ready HTTP/1.1\r\nHost: x\r\n\r\n";
+
+  test("end a client that never asks, one that asks byte by byte, and one that asks no more", async () => {
+    for (const begin of ["", "GET /rea", question]) {
+      const { port, clock } = await health();
+      const { socket, closed } = await open(port);
+      const answered = new Promise((resolve) => socket.once("data", resolve));
+      if (begin !== "") socket.write(begin);
+      if (begin === question) await answered;
+      await passing(clock, closed);
+    }
+  });
+
+  test("of many connections the oldest go, and who asks then is answered", async () => {
+    const { port, address } = await health();
+    const first = await open(port);
+    for (let count = 0; count < 100; count += 1) await open(port);
+    await first.closed;
+    expect((await fetch(`http://${address}/ready`)).status).toBe(200);
+  });
+
+  test("nor is the listener's end held up", async () => {
+    const { port, close } = await health();
+    const { closed } = await open(port);
+    await close();
+    await closed;
   });
 });
 

@@ -74,6 +74,34 @@ describe("rotation and agents' activity are for administrators and the server's 
   });
 });
 
+test("who watches a rotation sees no more of it once the right to is gone", async () => {
+  const { client } = running.local;
+  const entry = entryMessage({ spiffeId: idMessage("/leaving-admin"), admin: true });
+  const { results } = await client(EntryService).batchCreateEntry({
+    entries: [entry],
+    outputMask: undefined,
+  });
+  // Waits for the agent, which fetches nothing.
+  await client(RotationService).startRotation({ ...start, kinds: ["x509"] });
+  const watch = async (channel: Channel) => {
+    const stream = channel.client(RotationService).watchRotation({})[Symbol.asyncIterator]();
+    expect((await stream.next()).value?.stage).toBe("distributing");
+    return stream;
+  };
+  const leaving = await watch(running.dial(await running.mint("/leaving-admin")));
+  const staying = await watch(running.local);
+  await client(EntryService).batchDeleteEntry({ ids: results.map(({ entry }) => entry?.id ?? "") });
+  const after = async () => {
+    while (!(await leaving.next()).done);
+  };
+  expect(SpireError.from(await after().catch((error) => error)).code).toBe("PERMISSION_DENIED");
+  await client(RotationService).stopRotation({});
+  let last: boolean | undefined;
+  for (let next = await staying.next(); !next.done; next = await staying.next()) last = next.value.stopped;
+  expect(last).toBe(true);
+  await client(RotationService).undoRotation({});
+});
+
 describe("the bundle's history is for the server's own machine:", () => {
   test.each(Object.entries(history))("%s", async (_, call) => {
     for (const caller of ["anonymous", "agent", "downstream", "workload", "admin"]) {

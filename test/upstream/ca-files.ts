@@ -112,7 +112,9 @@ export function createCaFiles(): CaFiles {
     bundleFilePath,
     write({ chain, key, bundle }) {
       writeFileSync(certFilePath, textOf(chain));
-      writeFileSync(keyFilePath, key ?? (typeof chain === "string" ? "" : (chain[0]?.key ?? "")));
+      writeFileSync(keyFilePath, key ?? (typeof chain === "string" ? "" : (chain[0]?.key ?? "")), {
+        mode: 0o600,
+      });
       writeFileSync(bundleFilePath, textOf(bundle));
     },
     [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),

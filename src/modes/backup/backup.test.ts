@@ -153,6 +153,7 @@ describe("a backup", () => {
     await backUp({ target: file("k.backup"), keysPath: keysPath() });
     const archive = await openArchive(file("k.backup"));
     expect((await archive.readKeys())?.equals(readFileSync(keysPath()))).toBe(true);
+    await archive.close();
     await server.registry.createEntries([entry("c")]);
     await server.close();
     expect(await withStore((store) => store.entries.count({}))).toBe(3);
@@ -172,7 +173,7 @@ describe("a backup", () => {
     expect(await failureOf(backUp())).toMatchObject({ code: "ALREADY_EXISTS" });
     expect(readFileSync(file(), "utf8")).toBe("mine");
     await backUp({ replace: true });
-    await openArchive(file());
+    await (await openArchive(file())).close();
   });
 
   test("has no name before it is proven: not with keys of another server", async () => {

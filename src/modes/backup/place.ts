@@ -13,18 +13,20 @@ import { unfinishedName, writeSynced } from "../../files/replace-file.ts";
 import { giveToOwnerOf, makeWorkDirectory } from "../../files/work-directory.ts";
 import {
   finishReplacement,
+  hasPlan,
   isReplacing,
-  type Replaced,
   replaceDatabase,
 } from "../../plugins/datastores/sqlite/replacement.ts";
+import type { Replaceable, Replaced } from "../../plugins/datastores/sqlite/replacement-plan.ts";
 import { removeSeal } from "../../plugins/datastores/sqlite/seal.ts";
 import { makeSelfContained } from "../../plugins/datastores/sqlite/staged.ts";
 import { createSqliteStore } from "../../plugins/datastores/sqlite/store.ts";
 import { createDiskKeyManager } from "../../plugins/key-managers/disk.ts";
 import type { KeyManager } from "../../plugins/key-managers/index.ts";
 import { keysOf } from "../../server/authority-line.ts";
-import { refuseForeignData } from "../../server/data-dir.ts";
+import { refuseForeignData, refuseForeignFiles } from "../../server/data-dir.ts";
 import { openJournal } from "../../server/journal.ts";
+import { asOwnerOf, foreignOwnerOf } from "./as-owner.ts";
 import { holdDatabase, refuseRunning } from "./exclusive.ts";
 
 /** Where the data of a server are. */
@@ -49,7 +51,7 @@ export interface Workplace {
 }
 
 /**
- * Runs `work` while no process has the database open. Leaves nothing but what was put.
+ * Runs `work` while no process has the database open, root as the owner of the data. Leaves nothing but what was put.
  * @throws SpireError FAILED_PRECONDITION when a server runs on the data, or they can't be written.
  */
 export async function withWorkplace<T>(
@@ -58,8 +60,31 @@ export async function withWorkplace<T>(
   work: (place: Workplace) => Promise<T>,
 ): Promise<T> {
   await refuseRunning(data.socketPath);
+  requireOneOwner(data);
+  return asOwnerOf(dirname(data.databasePath), () => inPlaceOf(data, { clock, dryRun }, work));
+}
+
+/** @throws SpireError FAILED_PRECONDITION when root would write keys where another user can put links. */
+function requireOneOwner({ databasePath, keysPath }: ServerData): void {
+  if (keysPath === undefined || foreignOwnerOf(dirname(databasePath))) return;
+  const owner = foreignOwnerOf(dirname(keysPath));
+  if (!owner) return;
+  const remedy = "keep both in directories of one user, and run this as that user";
+  throw new SpireError(
+    "FAILED_PRECONDITION",
+    `key file ${keysPath} lies in a directory of uid ${owner.uid}, and ${databasePath} in one of root's: ${remedy}`,
+  );
+}
+
+async function inPlaceOf<T>(
+  data: ServerData,
+  { clock, dryRun }: { readonly clock: Clock; readonly dryRun: boolean },
+  work: (place: Workplace) => Promise<T>,
+): Promise<T> {
   const databasePath = resolve(data.databasePath);
-  await finishEarlier(databasePath, dryRun);
+  const files = { databasePath, keysPath: data.keysPath };
+  refuseForeignFiles(files);
+  await finishEarlier(files, dryRun);
   const folder = makeFolder(databasePath, dryRun);
   const held = holdDatabase(databasePath);
   const directory = makeWorkDirectory(folder);
@@ -78,19 +103,20 @@ export async function withWorkplace<T>(
           ...(stagedKeys ? [replacedBy(stagedKeys, resolve(data.keysPath ?? ""), clock)] : []),
         ];
         const aside = replaced.filter(({ target }) => existsSync(target)).map((item) => item.aside);
-        await replaceDatabase(databasePath, replaced, directory);
+        await replaceDatabase(files, replaced, directory);
         return aside;
       },
     });
   } finally {
-    if (!isReplacing(databasePath)) rmSync(directory, { recursive: true, force: true });
+    if (!hasPlan(databasePath)) rmSync(directory, { recursive: true, force: true });
     held.release();
   }
 }
 
-async function finishEarlier(databasePath: string, dryRun: boolean): Promise<void> {
-  if (!isReplacing(databasePath)) return;
-  if (!dryRun) return finishReplacement(databasePath);
+async function finishEarlier(files: Replaceable, dryRun: boolean): Promise<void> {
+  if (!isReplacing(files)) return;
+  if (!dryRun) return finishReplacement(files);
+  const { databasePath } = files;
   const remedy = "start the server, or restore without -dryRun, to finish it";
   throw new SpireError("FAILED_PRECONDITION", `a restore of ${databasePath} was interrupted: ${remedy}`);
 }

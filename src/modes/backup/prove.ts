@@ -32,8 +32,8 @@ export async function proveBackup(
 ): Promise<void> {
   const database = join(directory, "scratch.sqlite3");
   const keysPath = join(directory, "scratch-keys.json");
+  const archive = await openArchive(path);
   try {
-    const archive = await openArchive(path);
     await archive.extractDatabase(database);
     compareWithManifest(archive, database);
     const keys = await archive.readKeys();
@@ -46,6 +46,7 @@ export async function proveBackup(
       await store.close();
     }
   } finally {
+    await archive.close();
     for (const name of readdirSync(directory).filter((name) => name.startsWith("scratch"))) {
       rmSync(join(directory, name), { force: true });
     }

@@ -49,7 +49,16 @@ export interface RestoreOutcome extends Restored {
  * of a newer program; DATA_LOSS for a damaged backup. Then nothing was changed.
  */
 export async function restoreBackup(job: RestoreJob, clock: Clock): Promise<RestoreOutcome> {
+  // Root reads it as root, also where the data are another user's.
   const archive = await openArchive(job.file);
+  try {
+    return await restoreFrom(archive, job, clock);
+  } finally {
+    await archive.close();
+  }
+}
+
+async function restoreFrom(archive: Archive, job: RestoreJob, clock: Clock): Promise<RestoreOutcome> {
   requireFitting(job, archive.manifest);
   const keys = await chooseKeys(job, archive);
   return withWorkplace(job, { clock, dryRun: job.dryRun }, async (place) => {

@@ -1,19 +1,20 @@
 /** Takes over a stock SPIRE server's data: reads its database and keys, and puts a database of ours in place. */
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { existsSync, lstatSync, statSync } from "node:fs";
+import { type FileHandle, open, readFile, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { type Clock, unixSeconds } from "../../core/clock.ts";
 import { SpireError } from "../../core/errors.ts";
 import type { RegistryCounts } from "../../core/registry-counts.ts";
 import { parseTrustDomainOrId, type TrustDomain } from "../../core/spiffe-id.ts";
 import { reasonOf } from "../../files/failure.ts";
 import type { Store } from "../../plugins/datastores/index.ts";
-import { copyFiles, inspectDatabase, isEmptyDatabase } from "../../plugins/datastores/sqlite/snapshot.ts";
+import { inspectDatabase, isEmptyDatabase } from "../../plugins/datastores/sqlite/snapshot.ts";
 import { setRevisions } from "../../plugins/datastores/sqlite/staged.ts";
 import { createSqliteStore } from "../../plugins/datastores/sqlite/store.ts";
 import { createDiskKeyManager } from "../../plugins/key-managers/disk.ts";
 import { formatJournal } from "../../server/journal.ts";
-import { holdDatabase } from "../backup/exclusive.ts";
+import { asOwnerOf } from "../backup/as-owner.ts";
+import { type Held, holdDatabase } from "../backup/exclusive.ts";
 import { authorityIdsOf, openOnce, type ServerData, type Workplace, withWorkplace } from "../backup/place.ts";
 import {
   type Change,
@@ -57,21 +58,26 @@ export interface ImportOutcome extends RegistryCounts {
 export async function takeOver(job: ImportJob, clock: Clock): Promise<ImportOutcome> {
   const from = resolve(job.from);
   requireFile(from);
-  const keys = job.fromKeys === undefined ? undefined : readKeys(job.fromKeys, job.keysPath);
-  refuseData(job);
-  return withWorkplace(job, { clock, dryRun: job.dryRun }, async (place) => {
-    const hadLog = copySource(from, join(place.directory, "stock.sqlite3"));
-    const stock = openStockDatabase(join(place.directory, "stock.sqlite3"), from);
-    try {
-      const taken = await fill(stock, { job, place, keys, clock });
-      await openOnce(place.database, job.trustDomain, clock);
-      const aside = job.dryRun ? [] : await place.put(keys);
-      const { schemaVersion, codeVersion } = stock;
-      return { ...taken, schemaVersion, codeVersion, hadLog, aside };
-    } finally {
-      stock.close();
-    }
-  });
+  const keys = job.fromKeys === undefined ? undefined : await readKeys(job.fromKeys, job.keysPath);
+  await asOwnerOf(dirname(resolve(job.databasePath)), async () => refuseData(job));
+  const source = await openSource(from);
+  try {
+    return await withWorkplace(job, { clock, dryRun: job.dryRun }, async (place) => {
+      const hadLog = await source.copy(join(place.directory, "stock.sqlite3"));
+      const stock = openStockDatabase(join(place.directory, "stock.sqlite3"), from);
+      try {
+        const taken = await fill(stock, { job, place, keys, clock });
+        await openOnce(place.database, job.trustDomain, clock);
+        const aside = job.dryRun ? [] : await place.put(keys);
+        const { schemaVersion, codeVersion } = stock;
+        return { ...taken, schemaVersion, codeVersion, hadLog, aside };
+      } finally {
+        stock.close();
+      }
+    });
+  } finally {
+    await source.close();
+  }
 }
 
 function requireFile(path: string): void {
@@ -79,7 +85,7 @@ function requireFile(path: string): void {
   throw new SpireError("NOT_FOUND", `there is no file ${path}`);
 }
 
-function readKeys(path: string, target: string | undefined): Buffer {
+async function readKeys(path: string, target: string | undefined): Promise<Buffer> {
   if (target === undefined) {
     const remedy = 'configure KeyManager "disk", or leave out -keys';
     throw new SpireError(
@@ -88,7 +94,7 @@ function readKeys(path: string, target: string | undefined): Buffer {
     );
   }
   try {
-    return readFileSync(path);
+    return await asOwnerOf(dirname(resolve(path)), () => readFile(path));
   } catch (cause) {
     throw new SpireError("NOT_FOUND", `key file ${path} can't be read: ${reasonOf(cause)}`, { cause });
   }
@@ -108,15 +114,46 @@ function refuseData({ databasePath, keysPath, fromKeys, replace }: ImportJob): v
   throw new SpireError("FAILED_PRECONDITION", `there is a key file ${keysPath} already: ${remedy}`);
 }
 
-/** @returns whether there was a log. @throws SpireError FAILED_PRECONDITION while a process has it open. */
-function copySource(from: string, to: string): boolean {
-  const held = holdDatabase(from);
-  try {
-    copyFiles(from, to);
-  } finally {
-    held.release();
-  }
-  return (statSync(`${to}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
+/** The stock server's files, open. Root opens them as who owns their directory: links there may lead anywhere. */
+interface Source {
+  /** @returns whether there was a log. */
+  copy(to: string): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** Also what can't be read: without its log, a database may make sense and lack what was written last. */
+const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+
+/** @throws SpireError FAILED_PRECONDITION while a process has it open. */
+function openSource(from: string): Promise<Source> {
+  return asOwnerOf(dirname(from), async () => {
+    const files: { readonly end: string; readonly file: FileHandle }[] = [];
+    let held: Held | undefined;
+    const close = async () => {
+      for (const { file } of files) await file.close();
+      held?.release();
+    };
+    try {
+      held = holdDatabase(from);
+      for (const end of ["", "-wal"].filter((end) => isThere(from + end))) {
+        files.push({ end, file: await open(from + end, "r") });
+      }
+    } catch (cause) {
+      await close();
+      if (cause instanceof SpireError) throw cause;
+      throw new SpireError("FAILED_PRECONDITION", `${from} can't be read: ${reasonOf(cause)}`, { cause });
+    }
+    return {
+      async copy(to) {
+        for (const { end, file } of files) {
+          const chunks = file.createReadStream({ autoClose: false, start: 0 });
+          await writeFile(to + end, chunks, { mode: 0o600, flag: "wx" });
+        }
+        return (statSync(`${to}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
+      },
+      close,
+    };
+  });
 }
 
 interface Filling {

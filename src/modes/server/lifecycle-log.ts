@@ -1,5 +1,6 @@
 /** What a server says in its log as it starts and ends, in SPIRE's words: monitoring looks for these lines. */
 import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import type { Logger } from "../../core/log.ts";
 import type { Listener } from "../../rpc/listen.ts";
 import type { ServerSettings } from "./settings.ts";
@@ -10,10 +11,8 @@ export function logPlugins(settings: ServerSettings, parentLog: Logger): void {
   log.info("Configured DataStore", { reconfigurable: false });
   for (const { kind, name } of pluginsOf(settings)) {
     const plugin = { external: false, plugin_name: name, plugin_type: kind };
-    log.info("Configured plugin", {
-      ...plugin,
-      reconfigurable: kind === "NodeAttestor" && name !== "join_token",
-    });
+    // Keys in memory have nothing to configure.
+    if (name !== "memory") log.info("Configured plugin", { ...plugin, reconfigurable: false });
     log.info("Plugin loaded", plugin);
   }
 }
@@ -66,7 +65,8 @@ export async function loadLogged<T>(parentLog: Logger, load: () => Promise<T>): 
 
 /** A listener that says when it begins and ends to serve. */
 export function logListener(listener: Listener, network: "tcp" | "unix", parentLog: Logger): Listener {
-  const about = { address: listener.address, network };
+  const address = network === "unix" ? resolve(listener.address) : listener.address;
+  const about = { address, network };
   const log = parentLog.with({ subsystem_name: "endpoints" });
   log.info("Starting Server APIs", about);
   return {

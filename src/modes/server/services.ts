@@ -2,6 +2,8 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
+import type { SpiffeId } from "../../core/spiffe-id.ts";
+import { createRecheck } from "../../rpc/access.ts";
 import type { BoundService } from "../../rpc/service.ts";
 import { createAgentApi } from "../../server/api/agent.ts";
 import { createAgentActivityApi } from "../../server/api/agent-activity.ts";
@@ -17,6 +19,7 @@ import { createSvidApi } from "../../server/api/svid.ts";
 import { createTrustDomainApi } from "../../server/api/trust-domain.ts";
 import type { Attestation } from "../../server/attest.ts";
 import { createBundleHistory } from "../../server/bundle-history.ts";
+import { createAccessLookups } from "../../server/callers.ts";
 import type { BundleRefresh } from "../../server/federation/refresh.ts";
 import type { Relationships } from "../../server/federation/relationships.ts";
 import { createForcedRotation } from "../../server/forced-rotation.ts";
@@ -25,6 +28,8 @@ import { guardRotation } from "../../server/rotation/guarded-rotation.ts";
 import type { ServerState } from "./state.ts";
 
 export interface ServerParts extends ServerState {
+  /** Administrators by configuration. */
+  readonly adminIds: readonly SpiffeId[];
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -53,11 +58,16 @@ export function createServices(parts: ServerParts): ServerServices {
       createSvidApi({ ...parts, ledger }),
       createTrustDomainApi(parts),
       createLocalAuthorityApi({
-        authority,
+        ...parts,
         rotation: guardRotation(createForcedRotation(authority, log), rotation),
-        ...(upstream ? { upstream: createForcedUpstream(authority, log) } : {}),
+        upstream: upstream && createForcedUpstream(authority, log),
       }),
-      createRotationApi({ runner: rotation, authority }),
+      createRotationApi({
+        runner: rotation,
+        authority,
+        recheck: createRecheck({ lookups: createAccessLookups(parts), clock }),
+        clock,
+      }),
       createAgentActivityApi({ registry, activity }),
     ],
     local: [

@@ -20,6 +20,8 @@ import type { NamedUpstream } from "./upstream.ts";
 export interface ServerState {
   readonly registry: Registry;
   readonly authority: Authority;
+  /** The same without a note of what is signed, for SVIDs that nobody gets: a rotation doesn't wait for their end. */
+  readonly unrecorded: Authority;
   readonly identity: ServerIdentity;
   readonly records: AgentRecords;
   readonly rotation: RotationRunner;
@@ -43,7 +45,8 @@ export async function openState(
   const upstream = upstreamPlugin && openUpstream(context, registry, upstreamPlugin);
   const records = await openAgentRecords({ registry, clock, log });
   cleanup.add(() => records.close());
-  const authority = records.recording(await openAuthority(context, registry, upstream));
+  const unrecorded = await openAuthority(context, registry, upstream);
+  const authority = records.recording(unrecorded);
   const identity = await createServerIdentity({
     authority,
     keyType: settings.caKeyType,
@@ -57,6 +60,7 @@ export async function openState(
   return {
     registry,
     authority,
+    unrecorded,
     identity,
     records,
     rotation,
@@ -128,6 +132,7 @@ async function openAuthority(
     metrics,
     caKeyType: settings.caKeyType,
     jwtKeyType: settings.jwtKeyType,
+    disableJwtSvids: settings.disableJwtSvids,
     caTtlSeconds: settings.caTtlSeconds,
     x509SvidTtlSeconds: settings.defaultX509SvidTtlSeconds,
     jwtSvidTtlSeconds: settings.defaultJwtSvidTtlSeconds,

@@ -5,6 +5,7 @@ import { SpireError } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { requireOwnDatabase } from "../../plugins/datastores/sqlite/inspect.ts";
 import { checkSocketPlace } from "../../rpc/unix-socket.ts";
+import { checkBackupDirectory } from "../../server/backup/directory.ts";
 import { checkDataDir } from "../../server/data-dir.ts";
 import { openKeyManager } from "./plugins.ts";
 import type { ServerSettings } from "./settings.ts";
@@ -15,6 +16,7 @@ import type { ServerSettings } from "./settings.ts";
  */
 export async function checkSurroundings(settings: ServerSettings, log: Logger): Promise<void> {
   checkDataDir(settings, log);
+  if (settings.backup) checkBackupDirectory(settings.backup.directory, settings.backup.directoryPlace);
   const socketRights = await checkSocketPlace(settings.socketPath);
   if (socketRights !== undefined) warnOfOpenDirectory(settings.socketPath, socketRights, log);
   for (const address of addressesOf(settings)) await tryToListen(address);

@@ -8,6 +8,7 @@ import { invalidArgument, SpireError } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { type Metrics, nullMetrics } from "../../core/metrics.ts";
 import type { SpiffeId, TrustDomain } from "../../core/spiffe-id.ts";
+import { warnOfExposedKey } from "../../files/exposed-key.ts";
 import { minimumTlsVersion, pemOf, verifyClient } from "../../rpc/tls.ts";
 import type { ServerIdentity } from "../../server/identity.ts";
 import type { Registry } from "../../server/registry.ts";
@@ -54,6 +55,8 @@ export function openTelemetry(config: TelemetryConfig, options: TelemetryOptions
   const sinks = [...(prometheus ? [registry.sink] : []), ...collectors];
   const closers = collectors.map(({ close }) => close);
   const secured = prometheus?.tls && readTls(prometheus.tls);
+  const keyPath = prometheus?.tls?.files?.key;
+  if (keyPath !== undefined) warnOfExposedKey(keyPath, log);
   const create = () =>
     createMetrics({
       sinks,

@@ -68,7 +68,11 @@ export function connectUpstreamServer(options: UpstreamServerOptions): UpstreamS
     async bundle(signal) {
       const api = await client(BundleService);
       const calling = { timeoutMs: callMs, ...(signal && { signal }) };
-      return bundleFromMessage(await api.getBundle({ outputMask: undefined }, calling));
+      const bundle = bundleFromMessage(await api.getBundle({ outputMask: undefined }, calling));
+      if (bundle.trustDomain === trustDomain) return bundle;
+      // Its authorities would become this trust domain's.
+      const message = `the upstream server gave the bundle of "${bundle.trustDomain}" for that of "${trustDomain}"`;
+      throw new SpireError("FAILED_PRECONDITION", message);
     },
     async close() {
       await identity.close();
