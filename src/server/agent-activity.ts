@@ -42,8 +42,6 @@ export interface ActivityBook {
 interface Record {
   lastSeenAt: number;
   bundleSequence: number;
-  /** The peer of the last call, which stays the same object for a connection. */
-  peer: PeerSvid | undefined;
   svid: UsedSvid | undefined;
   isDirty: boolean;
 }
@@ -64,13 +62,13 @@ export async function createActivityBook({ registry, clock, log }: ActivityOptio
     for (const listener of listeners) listener();
   };
   for (const { id, lastSeenAt, bundleSequence } of await registry.store.agentActivity.list()) {
-    records.set(id, { lastSeenAt, bundleSequence, peer: undefined, svid: undefined, isDirty: false });
+    records.set(id, { lastSeenAt, bundleSequence, svid: undefined, isDirty: false });
   }
 
   function recordOf(id: SpiffeId): Record {
     const known = records.get(id);
     if (known) return known;
-    const added = { lastSeenAt: 0, bundleSequence: 0, peer: undefined, svid: undefined, isDirty: false };
+    const added = { lastSeenAt: 0, bundleSequence: 0, svid: undefined, isDirty: false };
     records.set(id, added);
     return added;
   }
@@ -79,8 +77,8 @@ export async function createActivityBook({ registry, clock, log }: ActivityOptio
     const record = recordOf(peer.id);
     record.lastSeenAt = unixSeconds(clock);
     record.isDirty = true;
-    if (record.peer !== peer) {
-      record.peer = peer;
+    // By serial number: an agent may call over several connections in turn.
+    if (record.svid?.serialNumber !== peer.serialNumber) {
       record.svid = usedSvid(peer);
       tell();
     }
