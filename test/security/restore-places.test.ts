@@ -334,6 +334,20 @@ describe.skipIf(!asRoot)("root, where the data are another user's,", () => {
     expect(error?.message).toContain(`"${data}" is a link that belongs to uid ${somebodyElse}`);
   });
 
+  test("is told when that user can't get to its data", async () => {
+    await backUp();
+    giveAway(data);
+    chmodSync(base, 0o700);
+    for (const doing of [restore, () => backUp(join(base, "b"))]) {
+      const error = await failureOf(doing());
+      expect(error?.code).toBe("FAILED_PRECONDITION");
+      expect(error?.message).toContain(
+        `"${data}" belongs to uid ${somebodyElse}: it is worked in as that user`,
+      );
+      expect(process.geteuid?.()).toBe(0);
+    }
+  });
+
   test("has that user's rights and groups alone while it works there, and its own again when that fails", async () => {
     giveAway(data);
     const groups = process.getgroups?.() ?? [];
@@ -352,6 +366,26 @@ describe.skipIf(!asRoot)("root, where the data are another user's,", () => {
       process.setgroups?.(groups);
     }
   });
+});
+
+test.skipIf(!asRoot)("data that can't be reached are for who opens them to tell", async () => {
+  process.seteuid?.(somebodyElse);
+  try {
+    const error = await failureOf(start());
+    expect(error?.code).toBe("FAILED_PRECONDITION");
+    expect(error?.message).toContain("can't be read: EACCES");
+  } finally {
+    process.seteuid?.(0);
+  }
+});
+
+test("data below what is no directory are for who makes it to tell", async () => {
+  await start();
+  await backUp();
+  data = join(backupPath(), "data");
+  const error = await failureOf(restore());
+  expect(error?.code).toBe("FAILED_PRECONDITION");
+  expect(error?.message).toContain(`${data} can't be made`);
 });
 
 describe("a directory for scheduled backups", () => {
@@ -389,5 +423,7 @@ describe("a directory for scheduled backups", () => {
       expect(await check(folder)).toBeUndefined();
     }
     expect(await check(join(base, "not", "there"))).toBeUndefined();
+    writeFileSync(join(base, "file"), "");
+    expect(await check(join(base, "file", "below"))).toBeUndefined();
   });
 });

@@ -5,6 +5,7 @@
 import { lstatSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { SpireError } from "../../core/errors.ts";
+import { reasonOf } from "../../files/failure.ts";
 import { deepestExisting } from "../../files/foreign-part.ts";
 
 interface Owner {
@@ -27,9 +28,24 @@ export async function asOwnerOf<T>(folder: string, work: () => Promise<T>): Prom
   if (!owner) return work();
   const back = become(owner, folder);
   try {
+    requireReachable(folder, owner);
     return await work();
   } finally {
     back();
+  }
+}
+
+/** @throws SpireError FAILED_PRECONDITION when the owner can't get to the folder, as below a directory of root's. */
+function requireReachable(folder: string, { uid }: Owner): void {
+  try {
+    statSync(`${deepestExisting(resolve(folder))}/.`);
+  } catch (cause) {
+    const reason = "it is worked in as that user, who can't get there";
+    throw new SpireError(
+      "FAILED_PRECONDITION",
+      `"${folder}" belongs to uid ${uid}: ${reason}: ${reasonOf(cause)}`,
+      { cause },
+    );
   }
 }
 
@@ -39,7 +55,8 @@ export async function asOwnerOf<T>(folder: string, work: () => Promise<T>): Prom
  */
 export function foreignOwnerOf(folder: string): Owner | undefined {
   if (process.geteuid?.() !== root) return undefined;
-  const existing = deepestExisting(resolve(folder));
+  const existing = existingPartOf(folder);
+  if (existing === undefined) return undefined;
   const { uid, gid } = statSync(existing);
   for (let part = existing; part !== dirname(part); part = dirname(part)) {
     const found = lstatSync(part);
@@ -52,6 +69,15 @@ export function foreignOwnerOf(folder: string): Owner | undefined {
   }
   // A directory that was given to a user, and not to a group of theirs, grants nothing of root's group.
   return uid === root ? undefined : { uid, gid: gid === root ? noGroup : gid };
+}
+
+/** Undefined for a path that can't be followed, such as one below a file: that is for who opens it to tell. */
+function existingPartOf(folder: string): string | undefined {
+  try {
+    return deepestExisting(resolve(folder));
+  } catch {
+    return undefined;
+  }
 }
 
 /** @returns what makes this root again. */

@@ -1,8 +1,8 @@
 /** Whether a directory can be trusted with backups, which hold the registry, and keys if they are asked for. */
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { SpireError } from "../../core/errors.ts";
-import { findForeignPart } from "../../files/foreign-part.ts";
+import { type ForeignPart, findForeignPart } from "../../files/foreign-part.ts";
 
 const writableByEverybody = 0o002;
 const sticky = 0o1000;
@@ -20,12 +20,18 @@ export function checkBackupDirectory(directory: string, place: string): void {
       "FAILED_PRECONDITION",
       `backup directory "${path}" ${why} (${place === "" ? "" : `${place}: `}${remedy})`,
     );
-  const foreign = findForeignPart(path);
+  let foreign: ForeignPart | undefined;
+  let found: Stats | undefined;
+  try {
+    foreign = findForeignPart(path);
+    found = statSync(path, { throwIfNoEntry: false });
+  } catch {
+    // A path that can't be followed, such as one below a file, is for the schedule to tell.
+  }
   if (foreign) {
     const remedy = "who made it could replace backups; choose another place";
     throw refuse(`can't be used: "${foreign.path}" belongs to ${foreign.owner}`, remedy);
   }
-  const found = statSync(path, { throwIfNoEntry: false });
   if (!found) return;
   const own = process.geteuid?.() ?? root;
   if (found.uid !== own && found.uid !== root) {

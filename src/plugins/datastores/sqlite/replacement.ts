@@ -14,8 +14,14 @@ import { planPathOf, type Replaceable, type Replaced, readPlan } from "./replace
 import { sealPathOf } from "./seal.ts";
 
 /** Whether a plan is there, as when somebody died in the middle of a replacement. A link is one as well. */
-export const hasPlan = (databasePath: string): boolean =>
-  lstatSync(planPathOf(databasePath), { throwIfNoEntry: false }) !== undefined;
+export function hasPlan(databasePath: string): boolean {
+  try {
+    return lstatSync(planPathOf(databasePath), { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    // A place that can't be reached is for who opens the database to tell.
+    return false;
+  }
+}
 
 /**
  * Whether somebody died in the middle of a replacement.
