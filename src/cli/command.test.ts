@@ -24,7 +24,14 @@ const greet = command({
   name: "greet",
   summary: "Greets",
   example: "greet -name you",
-  flags: { name: stringFlag("Whom") },
+  flags: {
+    name: stringFlag("Whom"),
+    tone: {
+      ...stringFlag("How"),
+      flawIn: (tone: string, env: Terminal["env"]) =>
+        tone === "loud" && env["QUIET"] !== undefined ? "it is quiet here" : undefined,
+    },
+  },
   run: async ({ flags, terminal }) => {
     if (flags.name === "nobody") throw new SpireError("NOT_FOUND", "nobody there");
     if (flags.name === "defect") throw new TypeError("a defect");
@@ -88,6 +95,34 @@ describe("a program", () => {
     const help = await run("inner", "plain", "--help");
     expect(help.code).toBe(0);
     expect(help.err).toContain("Example:\n  spire inner greet -name you\n");
+  });
+
+  test("takes what asks for help for that, wherever it stands before --", async () => {
+    for (const args of [
+      ["x", "-h"],
+      ["-name", "-help"],
+      ["-bogus", "--help", "--"],
+    ]) {
+      expect(await run("inner", "plain", ...args)).toMatchObject({ code: 0, out: "" });
+    }
+    expect(await run("-h", "inner", "plain")).toMatchObject({ code: 0, out: "" });
+    expect((await run("-h", "inner", "plain")).err).toStartWith("Usage of greet:\n");
+    expect((await run("inner", "plain", "--", "-h")).out).toBe("hello \n");
+  });
+
+  test("takes a flag of help with a value for a mistake", async () => {
+    const mistake = await run("inner", "plain", "-h=true");
+    expect(mistake).toMatchObject({ code: 1, out: "" });
+    expect(mistake.err).toStartWith("Usage of greet:\n");
+    expect(mistake.err).not.toContain("Example:");
+  });
+
+  test("refuses a flag's value that the environment doesn't allow before it runs", async () => {
+    const { terminal, printed } = recordingTerminal();
+    const quiet = { ...terminal, env: { QUIET: "1" } };
+    expect(await runProgram(program, ["inner", "plain", "-tone", "loud"], quiet)).toBe(1);
+    expect(printed).toEqual({ out: "", err: "Error: it is quiet here\n" });
+    expect((await run("inner", "plain", "-tone", "loud")).code).toBe(0);
   });
 
   test("prints an error's message and exits with 1", async () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { privateMode, readTextFile, writeTextFile } from "./files.ts";
+import { privateMode, publicMode, readTextFile, writeTextFile } from "./files.ts";
 
 let folder: string;
 beforeAll(() => {
@@ -25,6 +25,19 @@ test("a file is replaced with the permissions asked for, and nothing else is lef
   expect(readFileSync(path, "utf8")).toBe("new");
   expect(statSync(path).mode & 0o777).toBe(0o600);
   expect(readdirSync(folder)).toEqual(["key.pem"]);
+});
+
+test("who couldn't read the old file can't read the new one", async () => {
+  const path = join(folder, "svid.pem");
+  writeFileSync(path, "old", { mode: 0o600 });
+  await writeTextFile(path, "new", publicMode);
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  rmSync(path);
+});
+
+test("a directory is no file to read", async () => {
+  const failure = await readTextFile(folder, terminal).catch((error: unknown) => error);
+  expect(String(failure)).toContain(`read ${folder}: is a directory`);
 });
 
 test("errors name the file as it was given", async () => {

@@ -79,7 +79,10 @@ describe("server run", () => {
       [...needed, "-trustDomain", "EXAMPLE.org"],
       'could not parse trust_domain "EXAMPLE.org": trust domain characters are limited to lowercase letters, numbers, dots, dashes, and underscores (-trustDomain)\n',
     ],
-    [[...needed, "-serverPort", "70000"], "bind_port must be a port number, not 70000 (-serverPort)\n"],
+    [
+      [...needed, "-serverPort", "70000"],
+      'could not resolve bind address "0.0.0.0:70000": address 70000: invalid port (-serverPort: bind_port must be a port number)\n',
+    ],
   ])("%p is refused before anything starts", async (args, err) => {
     expect(await serverRun(...args)).toEqual({ code: 1, err, run: undefined });
   });

@@ -98,7 +98,10 @@ export function createChecks(origin: Origin): Checks {
       const level = raw.log_level || "info";
       const format = raw.log_format || "text";
       const flaw = file === "" ? undefined : flawOfLogFile(file);
-      if (flaw !== undefined) throw problem(`open ${file}: ${flaw}`, `${section}.log_file`);
+      if (flaw !== undefined) {
+        const remedy = "make its directory, and give the user who runs this the right to write there";
+        throw problem(`open ${file}: ${flaw}`, `${section}.log_file`, remedy);
+      }
       if (!levels.includes(level.toLowerCase())) {
         const message = `could not start logger: not a valid logrus Level: ${quote(level)}`;
         throw problem(message, `${section}.log_level`, `there are ${levels.join(", ")}`);

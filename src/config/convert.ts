@@ -5,7 +5,7 @@ import { invalidArgument } from "../core/errors.ts";
 import { quote } from "../core/go-text.ts";
 import { agentFile } from "./agent-schema.ts";
 import { membersOf } from "./decode.ts";
-import { type Notation, notationOf, parseText } from "./parse.ts";
+import { type Notation, notationOf, parseConfiguration } from "./parse.ts";
 import { printHcl } from "./print-hcl.ts";
 import { inner, optionsOf } from "./schema.ts";
 import { serverFile } from "./server-schema.ts";
@@ -28,7 +28,7 @@ export function convertFile(path: string, notation: Notation): string {
 
 /** @throws ConfigSyntaxError. */
 export function convertText(text: string, from: Notation, to: Notation): string {
-  const block = parseText(text, from);
+  const block = parseConfiguration(text, from);
   const isAgent = block.items.some(({ keys }) => keys[0]?.name.toLowerCase() === "agent");
   const schema = isAgent ? agentFile : serverFile;
   return printers[to](plainBlock([block], schema, []), schema);

@@ -179,7 +179,13 @@ function decodeList(element: z.ZodType, nodes: readonly Node[], context: Context
     if (node.kind === "block" && node.items.length === 0) return [];
     if (node.kind !== "list")
       throw wrongType(`unknown slice type: ${goType(node)}`, node, context.path, listRemedy);
-    return node.items.map((item, index) => textOf(item, `${context.path}[${index}]`));
+    return node.items.map((item, index) => {
+      const path = `${context.path}[${index}]`;
+      if (item.kind !== "block") return textOf(item, path);
+      const { line, column } = item.position;
+      const message = `At ${line}:${column}: root.${path}: unknown type for string *ast.ObjectType`;
+      throw new DecodeError(message, item, path, "write a text");
+    });
   });
 }
 

@@ -5,7 +5,7 @@ import { quote } from "../core/go-text.ts";
 import { agentFile, type RawAgentFile } from "./agent-schema.ts";
 import { type Decoded, DecodeError, decodeBlock, type UnknownKey } from "./decode.ts";
 import { createOrigin, inParentheses, type Origin, type Override, type Sources } from "./origin.ts";
-import { notationOf, parseText } from "./parse.ts";
+import { notationOf, parseConfiguration } from "./parse.ts";
 import type { Program } from "./plugin-catalog.ts";
 import { decodeData, decodePlugins, type PluginConfig, type Plugins, PluginsError } from "./plugins.ts";
 import { type RawServerFile, serverFile } from "./server-schema.ts";
@@ -69,7 +69,7 @@ function readBlock(path: string, { expandEnv, environment }: Sources): Block {
 }
 
 const parseBlock = (path: string, text: string): Block =>
-  decoding(path, () => parseText(text, notationOf(path, text)));
+  decoding(path, () => parseConfiguration(text, notationOf(path, text)));
 
 const inTextOrder = ({ position: a }: UnknownKey, { position: b }: UnknownKey): number =>
   a.line - b.line || a.column - b.column;

@@ -19,10 +19,13 @@ const parsers: Readonly<Record<Notation, (text: string) => Block>> = {
 };
 
 /** @throws ConfigSyntaxError. */
-export const parseText = (text: string, notation: Notation): Block => {
-  const block = parsers[notation](text);
+export const parseText = (text: string, notation: Notation): Block => parsers[notation](text);
+
+/** The text as a configuration. @throws ConfigSyntaxError. */
+export function parseConfiguration(text: string, notation: Notation): Block {
+  const block = parseText(text, notation);
   return notation === "hcl" ? block : withRepeatedBlocks(block);
-};
+}
 
 /** JSON and YAML write several blocks of a name as a list; in HCL the name is repeated, and a list is another thing. */
 function withRepeatedBlocks(block: Block): Block {

@@ -54,12 +54,14 @@ function loadingProblems(program: Program, plugin: PluginConfig, origin: Origin)
     );
   }
   if (kind === "DataStore" && plugin.dataProblem !== undefined && plugin.dataFile !== undefined)
-    return failing(`failed to get DataStore configuration: ${plugin.dataProblem.message}`, "");
+    return failing(`failed to get DataStore configuration: ${plugin.dataProblem.message}`, otherFile);
   if (plugin.facts) return [];
   const reason = `no built-in plugin ${quote(name)} for type ${quote(kind)}`;
   const remedy = choose(name, Object.keys(known.plugins));
   return failing(`failed to load plugin ${quote(name)}: ${reason}`, remedy);
 }
+
+const otherFile = "plugin_data_file: make it, or name another one";
 
 /** In the order in which SPIRE finds out. */
 function flawOfProgram(command: string, checksum: string): string | undefined {
@@ -129,7 +131,7 @@ function optionProblems(plugin: PluginConfig, origin: Origin): readonly PluginPr
     };
   };
   if (dataProblem !== undefined && dataFile !== undefined && /^open /.test(dataProblem.message)) {
-    const { message } = dataProblem;
+    const message = `${dataProblem.message}${inParentheses(origin.place(plugin.position), otherFile)}`;
     const failure = `failed to configure plugin ${quote(name)}: failed to load plugin data: ${message}`;
     const note = `failed to read plugin configuration: ${message}`;
     return kind === "DataStore" ? [] : [{ loading: false, heading: `${kind} ${quote(name)}`, note, failure }];

@@ -434,17 +434,6 @@ export const serverPlugins: PluginKinds = {
         issuer_group: text("Its group", { default: "cert-manager.io" }),
         kube_config_file: text("Access to the cluster"),
       }),
-      ejbca: plugin("EJBCA", {
-        hostname: text("Host"),
-        ca_cert_path: text("Its authorities, PEM"),
-        client_cert_path: text("Certificate, PEM"),
-        client_cert_key_path: text("Private key, PEM"),
-        ca_name: text("The authority"),
-        end_entity_profile_name: text("End entity profile"),
-        certificate_profile_name: text("Certificate profile"),
-        end_entity_name: text("Name of end entities"),
-        account_binding_id: text("Account binding"),
-      }),
     },
   },
   CredentialComposer: {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { SpireError } from "../core/errors.ts";
 import { quote, systemErrorText } from "../core/go-text.ts";
+import type { Position } from "./tree.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -12,30 +13,41 @@ export const readConfigText = (path: string): string =>
 
 /** What `plugin_data_file` names. @throws SpireError as above. */
 export const readPluginText = (path: string): string =>
-  readText(
-    path,
-    () => `open ${path}: no such file or directory (plugin_data_file: make it, or name another one)`,
-  );
+  readText(path, () => `open ${path}: no such file or directory`);
 
 function readText(path: string, missing: (path: string) => string): string {
+  let bytes: Uint8Array;
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(path));
+    bytes = readFileSync(path);
   } catch (error) {
     throw unreadable(path, error, missing);
   }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    const { line, column } = placeOfDamage(bytes);
+    const message = `unable to decode configuration at ${quote(path)}: At ${line}:${column}: illegal UTF-8 encoding`;
+    throw new SpireError("INVALID_ARGUMENT", message, { cause });
+  }
+}
+
+/** Where the text stops being UTF-8: behind as many characters as can be read. */
+function placeOfDamage(bytes: Uint8Array): Position {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let text = "";
+  try {
+    for (const byte of bytes) text += decoder.decode(Uint8Array.of(byte), { stream: true });
+  } catch {
+    // Here.
+  }
+  const lines = text.split("\n");
+  return { line: lines.length, column: Array.from(lines.at(-1) ?? "").length + 1 };
 }
 
 function unreadable(path: string, cause: unknown, missing: (path: string) => string): SpireError {
   if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
     const message = missing(resolve(path));
     return new SpireError("FAILED_PRECONDITION", message, { cause });
-  }
-  if (cause instanceof TypeError) {
-    return new SpireError(
-      "INVALID_ARGUMENT",
-      `unable to decode configuration at ${quote(path)}: it is not UTF-8 text`,
-      { cause },
-    );
   }
   const action = cause instanceof Error && "code" in cause && cause.code === "EISDIR" ? "read" : "open";
   const message = `unable to read configuration at ${quote(path)}: ${action} ${path}: ${systemErrorText(cause)}`;

@@ -156,3 +156,20 @@ test("lifetimes that rotation would cut short are warned of, by name", () => {
   expect(warnings).toHaveLength(1);
   expect(warnings[0]).toStartWith("agent_ttl is too high for the configured ca_ttl value");
 });
+
+test("the warning of a lifetime names what helps: a longer CA, a shorter lifetime, or both", () => {
+  const warnings: string[] = [];
+  const log: Logger = { ...nullLogger, warn: (message) => void warnings.push(message) };
+  const warn = (caTtlSeconds: number, defaultX509SvidTtlSeconds: number) =>
+    warnOfLongTtls({ caTtlSeconds, defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: 300 }, log);
+  warn(day, 24 * hour);
+  warn(day, 200 * hour);
+  warn(2_000 * hour, 1_000 * hour);
+  const sentence = "SVIDs with shorter lifetimes may be issued. Please set default_x509_svid_ttl to";
+  const end = "to guarantee the full default_x509_svid_ttl lifetime when CA rotations are scheduled.";
+  expect(warnings).toEqual([
+    `default_x509_svid_ttl is too high for the configured ca_ttl value. ${sentence} 4h or less, or the ca_ttl to 144h or more, ${end}`,
+    `default_x509_svid_ttl is too high and the ca_ttl is too low. ${sentence} 168h or less, and the ca_ttl to 1008h or more, ${end}`,
+    `default_x509_svid_ttl is too high. ${sentence} 168h or less ${end}`,
+  ]);
+});

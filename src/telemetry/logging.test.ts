@@ -39,6 +39,14 @@ describe("text lines", () => {
     );
   });
 
+  test("have lists as Go prints them", () => {
+    const { logger, lines } = recordingLog("text");
+    logger.info("On", { none: [], one: ["10.0.0.0/8"], two: ["a", 1], blocks: [{ a: 1 }] });
+    expect(withoutTime(lines[0])).toBe(
+      'time="<TIME>" level=info msg=On blocks="[{\\"a\\":1}]" none="[]" one="[10.0.0.0/8]" two="[a 1]"\n',
+    );
+  });
+
   test("are never folded together", () => {
     const { logger, lines } = recordingLog("text");
     for (let i = 0; i < 50; i++) logger.info("again");

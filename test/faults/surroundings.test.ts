@@ -310,13 +310,13 @@ const obstacles: readonly Obstacle[] = [
   {
     name: "the log file's directory is missing",
     options: () => ({ options: { log_file: '"logs/server.log"' } }),
-    says: () => ["could not start logger", "logs/server.log", "log_file"],
+    says: () => ["open logs/server.log: no such file or directory", "make its directory"],
   },
   {
     name: "the log file can't be written to",
     prepare: () => writeFileSync(path("server.log"), "", { mode: 0o400 }),
     options: () => ({ options: { log_file: '"server.log"' } }),
-    says: () => ["could not start logger", "server.log", "give the user who runs this the right"],
+    says: () => ["open server.log: permission denied", "give the user who runs this the right"],
   },
   {
     name: "the socket's directory can't be made",

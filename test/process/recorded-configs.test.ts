@@ -2,8 +2,9 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
+import { listeningHost } from "../../src/modes/every-address.ts";
 import { makeNodeCertificate } from "../contract/node-certificates.ts";
 import { createSandbox, program, type Running, type Sandbox } from "../dev/program.ts";
 
@@ -103,7 +104,13 @@ const stockLog: Readonly<Record<string, readonly string[]>> = {
     "info health: Serving health checks",
   ],
   foreign: [...start, ...plugins(1, 2), ...endpoint, ...serving, ...end],
-  logs: [...start, ...plugins(2, 2), ...serving, ...end],
+  logs: [
+    ...[...start, ...plugins(2, 2), ...serving, ...end],
+    ...["default_x509_svid_ttl", "default_jwt_svid_ttl", "agent_ttl"].map(
+      (name) =>
+        `warning : ${name} is too high for the configured ca_ttl value. SVIDs with shorter lifetimes may be issued. Please set ${name} to 30s or less, or the ca_ttl to 6m or more, to guarantee the full ${name} lifetime when CA rotations are scheduled.`,
+    ),
+  ],
 };
 
 interface Started {
@@ -176,3 +183,50 @@ test("timing-server.conf runs, and logs as text", async () => {
   const lines = (await server.out.all()).trimEnd().split("\n");
   expect(lines.at(-1)).toMatch(/^time="[^"]+" level=info msg="Server stopped gracefully"$/);
 });
+
+/** Whether somebody listens there. */
+function answers(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
+
+test("0.0.0.0 is every address of the machine; a caller with IPv4 keeps its address in the log", async () => {
+  const text = recorded("logs")
+    .replace(/bind_address = .*/, 'bind_address = "0.0.0.0"')
+    .replace(/bind_port = .*/, "bind_port = 0");
+  await Bun.write(join(sandbox.directory, "server.conf"), text);
+  const server = sandbox.spire("server", "run", "-config", "server.conf");
+  const line = await server.out.next((candidate) => candidate.includes('"network":"tcp"'));
+  const { address } = JSON.parse(line) as { address: string };
+  const port = Number(address.replace(/^.*:/, ""));
+  expect(address).toBe(`${listeningHost("0.0.0.0") === "::" ? "[::]" : "0.0.0.0"}:${port}`);
+  expect(await answers("127.0.0.1", port)).toBe(true);
+  if (listeningHost("0.0.0.0") === "::") expect(await answers("::1", port)).toBe(true);
+
+  await Bun.write(
+    join(sandbox.directory, "agent.conf"),
+    `agent {
+      trust_domain = "example.org"
+      data_dir = "agent"
+      socket_path = "agent.sock"
+      server_address = "127.0.0.1"
+      server_port = ${port}
+      insecure_bootstrap = true
+      join_token = "no such token"
+    }
+    plugins {
+      NodeAttestor "join_token" { plugin_data {} }
+      KeyManager "memory" { plugin_data {} }
+      WorkloadAttestor "unix" { plugin_data {} }
+    }`,
+  );
+  sandbox.spire("agent", "run", "-config", "agent.conf");
+  const call = await server.out.next((candidate) => candidate.includes('"method":"AttestAgent"'));
+  expect(JSON.parse(call)).toMatchObject({ caller_addr: expect.stringMatching(/^127\.0\.0\.1:\d+$/) });
+}, 30_000);

@@ -18,8 +18,6 @@ const signatures = "the audit log has each signature with its fields; a second l
 export const logDifferences: Readonly<Record<string, string>> = {
   "warning telemetry: Agent is now configured to accept remote network connections for Prometheus stats collection. Please ensure access to this port is tightly controlled":
     "logged for addresses that others can reach, not for loopback; and a server is no agent",
-  "warning null: Bundle endpoint is configured but has no profile set, using https_spiffe as default; please configure a profile explicitly. This will be fatal in a future release.":
-    "the warning names the place in the file and what to write there",
   "debug catalog: Closing DataStore": noSteps,
   "debug catalog: Closing catalog": noSteps,
   "debug catalog: Unloading plugin": noSteps,
