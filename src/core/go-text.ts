@@ -67,10 +67,10 @@ const shortEscapes: Readonly<Record<string, string>> = {
 
 /** The text in double quotes, with control characters escaped, like Go's `%q`. */
 export function quote(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is escaped.
-  const escaped = text.replace(/["\\\x00-\x1f\x7f]/g, (character) => {
-    const code = character.charCodeAt(0).toString(16).padStart(2, "0");
-    return shortEscapes[character] ?? `\\x${code}`;
+  const escaped = text.replace(/["\\\p{Cc}]/gu, (character) => {
+    const code = character.charCodeAt(0).toString(16);
+    const numeric = character > "\x7f" ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+    return shortEscapes[character] ?? numeric;
   });
   return `"${escaped}"`;
 }

@@ -72,11 +72,14 @@ const ext = (path: string): string => /\.[^./]*$/.exec(path)?.[0] ?? "";
 const urlParts =
   /^(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?:\/\/(?:([^/?#@]*)@)?([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?$/s;
 
+/** What no URL may have. */
+const hasControlByte = (text: string): boolean =>
+  [...text].some((character) => character < " " || character === "\x7f");
+
 function parseUrl(text: string): GoMap {
   const [, scheme = "", userinfo = "", host = "", path = "", query = "", fragment = ""] =
     urlParts.exec(text) ?? [];
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what no URL may have.
-  const isBad = /[\x00-\x1f\x7f]/.test(text) || (scheme === "" && /^[^/?#]*:/.test(path)) || / /.test(host);
+  const isBad = hasControlByte(text) || (scheme === "" && /^[^/?#]*:/.test(path)) || / /.test(host);
   if (isBad) throw failed("unable to parse url");
   const isOpaque = scheme !== "" && host === "" && path !== "" && !path.startsWith("/");
   return goMap([
